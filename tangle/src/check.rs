@@ -1,0 +1,322 @@
+//! The mistakes that show only when the whole book is known.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::model::{FragmentId, Model, Piece};
+use crate::source::{Book, Place};
+
+/// Finds every mistake in `model` that reading it alone could not show.
+#[must_use]
+pub fn check(book: &Book, model: &Model) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    references(model, &mut diagnostics);
+    not_alone(book, model, &mut diagnostics);
+    cycles(model, &mut diagnostics);
+    paths(model, &mut diagnostics);
+    diagnostics
+}
+
+/// Undefined and unused fragments.
+fn references(model: &Model, diagnostics: &mut Vec<Diagnostic>) {
+    let mut used = HashSet::new();
+    for piece in &model.pieces {
+        for (place, name) in references_of(piece) {
+            // What an overridden piece refers to counts as used: the lab that overrides it is to blame for nothing.
+            used.insert(name);
+            if model.named(name).is_none() {
+                let diagnostic = Diagnostic::new(
+                    Code::UndefinedFragment,
+                    format!("no fragment is called `{name}`"),
+                    place,
+                    "referred to here",
+                );
+                diagnostics.push(
+                    match model.nearest(name).and_then(|near| Some((near, model.named(near)?))) {
+                        Some((near, id)) => diagnostic
+                            .with(definition(model, id), format!("`{near}` is defined here"))
+                            .help(format!("did you mean `<<{near}>>`?")),
+                        None => diagnostic,
+                    },
+                );
+            }
+        }
+    }
+    for (id, fragment) in model.fragments.iter().enumerate() {
+        if let (Some(name), None) = (&fragment.name, &fragment.path)
+            && !used.contains(name.as_str())
+        {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::UnusedFragment,
+                    format!("the fragment `{name}` is never used"),
+                    definition(model, id),
+                    "defined here",
+                )
+                .help(format!(
+                    "refer to it with `<<{name}>>`, or take `#{name}` away to make this fence an example"
+                )),
+            );
+        }
+    }
+}
+
+/// `<<name>>` of a known fragment that shares its line with other code, and so would land in the program as it is.
+fn not_alone(book: &Book, model: &Model, diagnostics: &mut Vec<Diagnostic>) {
+    for piece in &model.pieces {
+        for line in &piece.fence.lines {
+            let text = piece.fence.text(line);
+            if line.reference.is_some() || !text.contains("<<") {
+                continue;
+            }
+            let source = &book.sources[piece.source];
+            for (at, _) in text.match_indices("<<") {
+                let Some(end) = text[at..].find(">>") else { break };
+                if model.named(text[at + 2..at + end].trim()).is_none() {
+                    continue;
+                }
+                let range = line.offset + at..line.offset + at + end + 2;
+                if source.text().get(range.clone()).is_none() {
+                    continue;
+                }
+                diagnostics.push(
+                    Diagnostic::new(
+                        Code::ReferenceNotAlone,
+                        "a reference must stand alone on its line",
+                        Place {
+                            source: piece.source,
+                            range,
+                        },
+                        "other code stands beside it",
+                    )
+                    .help("move what stands beside it into the fragment"),
+                );
+            }
+        }
+    }
+}
+
+/// Fragments that contain themselves. Each circle is reported once.
+fn cycles(model: &Model, diagnostics: &mut Vec<Diagnostic>) {
+    #[derive(Clone, Copy, PartialEq)]
+    enum State {
+        New,
+        Open,
+        Done,
+    }
+    let edges: Vec<Vec<(Place, FragmentId)>> = model
+        .fragments
+        .iter()
+        .map(|fragment| {
+            fragment
+                .live()
+                .iter()
+                .flat_map(|&piece| references_of(&model.pieces[piece]))
+                .filter_map(|(place, name)| Some((place, model.named(name)?)))
+                .collect()
+        })
+        .collect();
+    let mut state = vec![State::New; edges.len()];
+    for root in 0..edges.len() {
+        if state[root] != State::New {
+            continue;
+        }
+        state[root] = State::Open;
+        // A fragment on the way down, and how many of its edges were followed.
+        let mut path = vec![(root, 0)];
+        while let Some((id, next)) = path.last_mut() {
+            let id = *id;
+            let Some((_, to)) = edges[id].get(*next) else {
+                state[id] = State::Done;
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            match state[*to] {
+                State::New => {
+                    state[*to] = State::Open;
+                    path.push((*to, 0));
+                }
+                State::Done => {}
+                State::Open => {
+                    let from = path.iter().position(|(id, _)| id == to).unwrap_or(0);
+                    let circle: Vec<_> = path[from..].iter().map(|&(id, next)| &edges[id][next - 1]).collect();
+                    diagnostics.push(circular(model, *to, &circle));
+                }
+            }
+        }
+    }
+}
+
+fn circular(model: &Model, start: FragmentId, circle: &[&(Place, FragmentId)]) -> Diagnostic {
+    let name = model.fragments[start].title();
+    let mut steps = circle.iter();
+    let first = steps.next().expect("a circle has at least one step");
+    let closes = |id: FragmentId| {
+        if id == start {
+            format!("refers to `{name}` again")
+        } else {
+            format!("refers to `{}`", model.fragments[id].title())
+        }
+    };
+    let diagnostic = Diagnostic::new(
+        Code::CyclicFragment,
+        format!("the fragment `{name}` contains itself"),
+        first.0.clone(),
+        closes(first.1),
+    );
+    steps.fold(diagnostic, |diagnostic, step| {
+        diagnostic.with(step.0.clone(), closes(step.1))
+    })
+}
+
+/// Paths that lead elsewhere, and files that would have to be directories.
+fn paths(model: &Model, diagnostics: &mut Vec<Diagnostic>) {
+    let mut files: BTreeMap<&str, FragmentId> = BTreeMap::new();
+    for (id, path) in model.files() {
+        if let Err(why) = acceptable(path) {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::BadPath,
+                    format!("`{path}` is no path inside the output directory"),
+                    definition(model, id),
+                    why,
+                )
+                .help("write the path relative to the output directory, with `/` between its parts"),
+            );
+        }
+        files.insert(path, id);
+    }
+    for (path, &id) in &files {
+        let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+        for (directory, &other) in above.filter_map(|above| files.get_key_value(above)) {
+            diagnostics.push(
+                Diagnostic::new(
+                    Code::PathInPath,
+                    format!("`{directory}` cannot be a file and a directory"),
+                    definition(model, id),
+                    "a directory here",
+                )
+                .with(definition(model, other), "a file here"),
+            );
+        }
+    }
+}
+
+/// The one place that decides which paths may be written.
+fn acceptable(path: &str) -> Result<(), &'static str> {
+    if path.is_empty() {
+        return Err("it is empty");
+    }
+    if path.starts_with('/') || path.contains(':') {
+        return Err("it is absolute");
+    }
+    if path.contains(['\\', '\0']) {
+        return Err("it holds a character that does not belong in a path");
+    }
+    for part in path.split('/') {
+        match part {
+            ".." => return Err("it leads out of the output directory"),
+            "" | "." => return Err("it has an empty part"),
+            _ => {}
+        }
+    }
+    if path == crate::map::DIRECTORY || path.starts_with(concat!(".tangle", "/")) {
+        return Err("this directory belongs to tangle itself");
+    }
+    Ok(())
+}
+
+fn references_of(piece: &Piece) -> impl Iterator<Item = (Place, &str)> {
+    piece.fence.lines.iter().filter_map(move |line| {
+        let reference = piece.fence.reference(line)?;
+        let place = Place {
+            source: piece.source,
+            range: reference.range,
+        };
+        Some((place, reference.name))
+    })
+}
+
+/// Where the fragment `id` is defined.
+fn definition(model: &Model, id: FragmentId) -> Place {
+    model.pieces[model.fragments[id].pieces[0]].place()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(text: &str) -> Vec<Code> {
+        let book = Book::new([("a.md", text)]);
+        let (model, first) = Model::read(&book);
+        assert!(first.is_empty(), "{first:?}");
+        check(&book, &model)
+            .into_iter()
+            .map(|diagnostic| diagnostic.code)
+            .collect()
+    }
+
+    #[test]
+    fn undefined_and_unused() {
+        assert_eq!(codes("```c file=a\n<<b>>\n```\n"), [Code::UndefinedFragment]);
+        assert_eq!(codes("```c #b\n```\n"), [Code::UnusedFragment]);
+        assert_eq!(codes("```c file=a\n<<b>>\n```\n```c #b\n```\n"), []);
+    }
+
+    #[test]
+    fn what_an_overridden_piece_uses_is_used() {
+        assert_eq!(
+            codes("```c file=a\n<<b>>\n```\n```c #b\n<<c>>\n```\n```c #c\n```\n```c #b :=\n1\n```\n"),
+            []
+        );
+    }
+
+    #[test]
+    fn each_circle_is_reported_once() {
+        assert_eq!(codes("```c #a file=a\n<<a>>\n```\n"), [Code::CyclicFragment]);
+        let two = "```c file=f\n<<a>>\n```\n```c #a\n<<b>>\n```\n```c #b\n<<c>>\n<<a>>\n```\n```c #c\n<<b>>\n```\n";
+        assert_eq!(codes(two), [Code::CyclicFragment, Code::CyclicFragment]);
+    }
+
+    #[test]
+    fn deep_nesting_does_not_overflow_the_stack() {
+        use std::fmt::Write;
+        let mut text = String::from("```c file=f\n<<0>>\n```\n");
+        for depth in 0..20_000 {
+            write!(text, "```c #{depth}\n<<{}>>\n```\n", depth + 1).unwrap();
+        }
+        text.push_str("```c #20000\nend\n```\n");
+        assert_eq!(codes(&text), []);
+    }
+
+    #[test]
+    fn a_reference_beside_code_is_noticed() {
+        assert_eq!(
+            codes("```c file=f\nx(<<a>>);\n<<a>>\ny << 1 >> 2;\n```\n```c #a\n```\n"),
+            [Code::ReferenceNotAlone]
+        );
+    }
+
+    #[test]
+    fn paths_stay_inside() {
+        for path in [
+            "/etc/x",
+            "../x",
+            "a/../../x",
+            "a//b",
+            "./a",
+            "a/",
+            "c:\\x",
+            "a\\b",
+            ".tangle/map.json",
+        ] {
+            assert_eq!(codes(&format!("```c file={path}\n```\n")), [Code::BadPath], "{path}");
+        }
+        assert_eq!(codes("```c file=\"\"\n```\n"), [Code::BadPath]);
+        for path in ["a", ".gitignore", "a/b.c/d", "a b"] {
+            assert_eq!(codes(&format!("```c file=\"{path}\"\n```\n")), [], "{path}");
+        }
+        assert_eq!(codes("```c file=a\n```\n```c file=a/b\n```\n"), [Code::PathInPath]);
+    }
+}

@@ -1,0 +1,496 @@
+//! The only module that reads and writes: the chapters of a book, and the files that it becomes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::map::{self, LineMap};
+use crate::source::Book;
+use crate::summary;
+use crate::tangle::Tangled;
+
+/// A book on disk.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Where `book.toml` lies.
+    pub root: PathBuf,
+    /// The directory of the chapters, relative to `root`.
+    pub source_dir: String,
+    /// Where the generated files go.
+    pub out: PathBuf,
+    /// The chapters.
+    pub book: Book,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct BookToml {
+    book: BookTable,
+    preprocessor: PreprocessorTables,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct BookTable {
+    src: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PreprocessorTables {
+    tangle: Settings,
+}
+
+/// The table `[preprocessor.tangle]` of `book.toml`, as far as it is not mdBook's own business.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// The output directory, relative to the root of the book.
+    pub out: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            out: "generated".to_owned(),
+        }
+    }
+}
+
+impl Project {
+    /// Reads the book whose `book.toml` lies in `root`.
+    ///
+    /// # Errors
+    /// When `book.toml`, `SUMMARY.md` or a chapter cannot be read.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let config = root.join("book.toml");
+        let config: BookToml =
+            toml::from_str(&read(&config)?).map_err(|error| Error::Config(config.clone(), error.to_string()))?;
+        let source_dir = config.book.src.unwrap_or_else(|| "src".to_owned());
+        let source_dir = source_dir.trim_end_matches('/').to_owned();
+        let summary = read(&root.join(&source_dir).join("SUMMARY.md"))?;
+        let chapters = summary::chapters(&summary)
+            .into_iter()
+            .map(|chapter| {
+                let path = format!("{source_dir}/{chapter}");
+                let text = read(&root.join(&path))?;
+                Ok((path, text))
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        Ok(Self {
+            root: root.to_owned(),
+            source_dir,
+            out: root.join(config.preprocessor.tangle.out),
+            book: Book::new(chapters),
+        })
+    }
+
+    /// Goes from `start` upwards to the first directory that has a `book.toml`.
+    #[must_use]
+    pub fn find_root(start: &Path) -> Option<PathBuf> {
+        start
+            .ancestors()
+            .find(|directory| directory.join("book.toml").is_file())
+            .map(Path::to_owned)
+    }
+}
+
+/// What to do with the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Write what changed; refuse if that would destroy an edit by hand.
+    #[default]
+    Write,
+    /// Write what changed, whatever is there.
+    Force,
+    /// Only find out what would be written.
+    Check,
+}
+
+/// What was done, or in [`Mode::Check`] would have been.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// How many files the book has.
+    pub files: usize,
+    /// Those that were written.
+    pub written: Vec<String>,
+    /// Those that the book no longer has.
+    pub removed: Vec<String>,
+}
+
+/// Why a file was left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Conflict {
+    /// Somebody changed it since tangle wrote it.
+    Edited(PathBuf),
+    /// The same, and the book no longer has it.
+    EditedAndStale(PathBuf),
+    /// Tangle never wrote it.
+    Foreign(PathBuf),
+}
+
+/// Why nothing was tangled.
+#[derive(Debug)]
+pub enum Error {
+    /// A file could not be read or written.
+    Io(&'static str, PathBuf, io::Error),
+    /// `book.toml` makes no sense.
+    Config(PathBuf, String),
+    /// Files in the way. Nothing was written.
+    Conflicts(Vec<Conflict>),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(verb, path, error) => write!(f, "cannot {verb} {}: {error}", path.display()),
+            Self::Config(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Conflicts(conflicts) => {
+                for conflict in conflicts {
+                    match conflict {
+                        Conflict::Edited(path) => writeln!(f, "{} was edited by hand", path.display())?,
+                        Conflict::EditedAndStale(path) => writeln!(
+                            f,
+                            "{} was edited by hand, and the book no longer has it",
+                            path.display()
+                        )?,
+                        Conflict::Foreign(path) => writeln!(
+                            f,
+                            "{} is in the way: the book has such a file, but this one was not written by tangle",
+                            path.display()
+                        )?,
+                    }
+                }
+                write!(
+                    f,
+                    "nothing was written. `tangle stitch` brings edits back into the chapters, `tangle --force` drops them"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(_, _, error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Makes the directory `out` hold the files of `tangled` and their `map`. What is there already is not written again,
+/// what tangle wrote and the book no longer has is removed, and what tangle never wrote is left alone.
+///
+/// # Errors
+/// [`Error::Conflicts`] when that would destroy an edit by hand, [`Error::Io`] when a file cannot be read or written.
+pub fn write(out: &Path, tangled: &Tangled, map: &LineMap, mode: Mode) -> Result<Report, Error> {
+    let map_path = out.join(map::FILE);
+    let old_json = read_if_there(&map_path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let old = old_json.as_deref().and_then(LineMap::from_json);
+    let plan = Plan::make(out, tangled, old.as_ref())?;
+    if mode != Mode::Force && !plan.conflicts.is_empty() {
+        return Err(Error::Conflicts(plan.conflicts));
+    }
+    if mode != Mode::Check {
+        if !plan.known.is_empty() {
+            // Until all is done, both states of every file are tangle's own, so that an interrupted run can be repeated.
+            let journal = LineMap {
+                pending: plan.known.clone(),
+                ..map.clone()
+            };
+            replace(out, map::FILE, &journal.to_json())?;
+        }
+        for path in &plan.report.removed {
+            remove(out, path)?;
+        }
+        for path in &plan.report.written {
+            replace(out, path, &tangled.files[path].text)?;
+        }
+        let json = map.to_json();
+        if !plan.known.is_empty() || old_json.as_ref() != Some(&json) {
+            replace(out, map::FILE, &json)?;
+        }
+    }
+    Ok(plan.report)
+}
+
+#[derive(Default)]
+struct Plan {
+    report: Report,
+    conflicts: Vec<Conflict>,
+    /// Files that will change, with the fingerprint that they have now.
+    known: BTreeMap<String, String>,
+}
+
+impl Plan {
+    fn make(out: &Path, tangled: &Tangled, old: Option<&LineMap>) -> Result<Self, Error> {
+        let mut plan = Self::default();
+        plan.report.files = tangled.files.len();
+        let wrote = |path: &str, hash: &str| {
+            old.is_some_and(|old| {
+                old.files.get(path).is_some_and(|file| file.hash == hash)
+                    || old.pending.get(path).is_some_and(|pending| pending == hash)
+            })
+        };
+        let knows = |path: &str| old.is_some_and(|old| old.files.contains_key(path) || old.pending.contains_key(path));
+        for (path, file) in &tangled.files {
+            let there = read_if_there(&out.join(path))?;
+            if there.as_deref() == Some(file.text.as_bytes()) {
+                continue;
+            }
+            let hash = there.map(|bytes| map::fingerprint(&bytes));
+            if let Some(hash) = &hash
+                && !wrote(path, hash)
+            {
+                plan.conflicts.push(if knows(path) {
+                    Conflict::Edited(out.join(path))
+                } else {
+                    Conflict::Foreign(out.join(path))
+                });
+            }
+            plan.known.insert(path.clone(), hash.unwrap_or_default());
+            plan.report.written.push(path.clone());
+        }
+        let Some(old) = old else { return Ok(plan) };
+        for path in old.files.keys().chain(old.pending.keys()) {
+            if tangled.files.contains_key(path) || plan.known.contains_key(path) {
+                continue;
+            }
+            let Some(there) = read_if_there(&out.join(path))? else {
+                continue;
+            };
+            let hash = map::fingerprint(&there);
+            if !wrote(path, &hash) {
+                plan.conflicts.push(Conflict::EditedAndStale(out.join(path)));
+            }
+            plan.known.insert(path.clone(), hash);
+            plan.report.removed.push(path.clone());
+        }
+        Ok(plan)
+    }
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|error| Error::Io("read", path.to_owned(), error))
+}
+
+/// The content of a file; `None` if there is none, also when its path leads through a file or ends in a directory.
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Ok(None),
+            _ => Err(Error::Io("read", path.to_owned(), error)),
+        },
+    }
+}
+
+/// Writes a file so that no other process ever sees half of it.
+fn replace(out: &Path, path: &str, text: &str) -> Result<(), Error> {
+    let target = out.join(path);
+    let parent = target.parent().unwrap_or(out);
+    let own = out.join(map::DIRECTORY);
+    for directory in [parent, &own] {
+        fs::create_dir_all(directory).map_err(|error| Error::Io("create", directory.to_owned(), error))?;
+    }
+    let new = own.join(format!("new-{}", std::process::id()));
+    fs::write(&new, text)
+        .and_then(|()| {
+            if text.starts_with("#!/") {
+                make_executable(&new)
+            } else {
+                Ok(())
+            }
+        })
+        .and_then(|()| fs::rename(&new, &target))
+        .map_err(|error| {
+            // It is half a file of our own; if even that cannot be removed, the first error says why.
+            let _ = fs::remove_file(&new);
+            Error::Io("write", target, error)
+        })
+}
+
+/// A script can be run, as its first line promises.
+#[cfg(unix)]
+fn make_executable(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn make_executable(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Removes a file, and the directories that it leaves empty.
+fn remove(out: &Path, path: &str) -> Result<(), Error> {
+    let target = out.join(path);
+    fs::remove_file(&target).map_err(|error| Error::Io("remove", target.clone(), error))?;
+    for directory in target.ancestors().skip(1).take_while(|directory| *directory != out) {
+        // A directory with something else in it stays.
+        if fs::remove_dir(directory).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Model;
+    use crate::tangle::tangle;
+
+    /// Tangles a book of one chapter.
+    fn run(out: &Path, chapter: &str, mode: Mode) -> Result<Report, Error> {
+        let book = Book::new([("a.md", chapter)]);
+        let (model, diagnostics) = Model::read(&book);
+        assert!(diagnostics.is_empty());
+        let tangled = tangle(&model);
+        let map = tangled.line_map(&book, &model);
+        write(out, &tangled, &map, mode)
+    }
+
+    fn conflicts(result: Result<Report, Error>) -> Vec<Conflict> {
+        match result {
+            Err(Error::Conflicts(conflicts)) => conflicts,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const ONE: &str = "```c file=d/a.c\n1\n```\n```c file=b.c\n2\n```\n";
+    const TWO: &str = "```c file=d/a.c\nnew\n```\n```c file=b.c\n2\n```\n";
+    const NONE: &str = "```c file=b.c\n2\n```\n";
+
+    #[test]
+    fn only_what_changed_is_written() {
+        let out = tempfile::tempdir().unwrap();
+        assert_eq!(run(out.path(), ONE, Mode::Write).unwrap().written, ["b.c", "d/a.c"]);
+        let before = fs::metadata(out.path().join("b.c")).unwrap().modified().unwrap();
+        let map_before = fs::metadata(out.path().join(map::FILE)).unwrap().modified().unwrap();
+        assert!(run(out.path(), ONE, Mode::Write).unwrap().written.is_empty());
+        assert_eq!(
+            fs::metadata(out.path().join(map::FILE)).unwrap().modified().unwrap(),
+            map_before
+        );
+        assert_eq!(run(out.path(), TWO, Mode::Write).unwrap().written, ["d/a.c"]);
+        assert_eq!(
+            fs::metadata(out.path().join("b.c")).unwrap().modified().unwrap(),
+            before
+        );
+        assert_eq!(fs::read_to_string(out.path().join("d/a.c")).unwrap(), "new\n");
+        let left: Vec<_> = fs::read_dir(out.path().join(map::DIRECTORY)).unwrap().collect();
+        assert_eq!(left.len(), 1, "only the map stays behind");
+    }
+
+    #[test]
+    fn stale_files_go_and_strangers_stay() {
+        let out = tempfile::tempdir().unwrap();
+        run(out.path(), ONE, Mode::Write).unwrap();
+        fs::write(out.path().join("README.md"), "mine").unwrap();
+        assert_eq!(run(out.path(), NONE, Mode::Write).unwrap().removed, ["d/a.c"]);
+        assert!(!out.path().join("d").exists());
+        run(out.path(), ONE, Mode::Write).unwrap();
+        fs::write(out.path().join("d/a.o"), "object").unwrap();
+        run(out.path(), NONE, Mode::Write).unwrap();
+        assert!(out.path().join("d/a.o").exists());
+        assert!(!out.path().join("d/a.c").exists());
+        assert_eq!(fs::read_to_string(out.path().join("README.md")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_file_may_become_a_directory_and_back() {
+        let out = tempfile::tempdir().unwrap();
+        run(out.path(), "```c file=d\n1\n```\n", Mode::Write).unwrap();
+        run(out.path(), ONE, Mode::Write).unwrap();
+        assert_eq!(fs::read_to_string(out.path().join("d/a.c")).unwrap(), "1\n");
+        run(out.path(), "```c file=d\n1\n```\n", Mode::Write).unwrap();
+        assert_eq!(fs::read_to_string(out.path().join("d")).unwrap(), "1\n");
+    }
+
+    #[test]
+    fn an_edit_by_hand_is_never_lost() {
+        let out = tempfile::tempdir().unwrap();
+        let file = out.path().join("d/a.c");
+        run(out.path(), ONE, Mode::Write).unwrap();
+        fs::write(&file, "by hand").unwrap();
+        assert_eq!(
+            conflicts(run(out.path(), ONE, Mode::Write)),
+            [Conflict::Edited(file.clone())]
+        );
+        assert_eq!(
+            conflicts(run(out.path(), TWO, Mode::Check)),
+            [Conflict::Edited(file.clone())]
+        );
+        assert_eq!(
+            conflicts(run(out.path(), NONE, Mode::Write)),
+            [Conflict::EditedAndStale(file.clone())]
+        );
+        assert_eq!(fs::read_to_string(&file).unwrap(), "by hand");
+        run(out.path(), TWO, Mode::Force).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new\n");
+    }
+
+    #[test]
+    fn an_edit_that_the_book_agrees_with_is_no_conflict() {
+        let out = tempfile::tempdir().unwrap();
+        run(out.path(), ONE, Mode::Write).unwrap();
+        fs::write(out.path().join("d/a.c"), "new\n").unwrap();
+        assert!(run(out.path(), TWO, Mode::Write).unwrap().written.is_empty());
+        assert_eq!(run(out.path(), ONE, Mode::Write).unwrap().written, ["d/a.c"]);
+    }
+
+    #[test]
+    fn a_strange_file_in_the_way_is_left_alone() {
+        let out = tempfile::tempdir().unwrap();
+        fs::write(out.path().join("b.c"), "whose?").unwrap();
+        assert_eq!(
+            conflicts(run(out.path(), ONE, Mode::Write)),
+            [Conflict::Foreign(out.path().join("b.c"))]
+        );
+        assert!(!out.path().join("d").exists(), "nothing was written");
+    }
+
+    #[test]
+    fn a_lost_file_is_written_again() {
+        let out = tempfile::tempdir().unwrap();
+        run(out.path(), ONE, Mode::Write).unwrap();
+        fs::remove_file(out.path().join("b.c")).unwrap();
+        assert_eq!(run(out.path(), ONE, Mode::Write).unwrap().written, ["b.c"]);
+    }
+
+    #[test]
+    fn checking_writes_nothing() {
+        let out = tempfile::tempdir().unwrap();
+        assert_eq!(run(out.path(), ONE, Mode::Check).unwrap().written.len(), 2);
+        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_interrupted_run_can_be_repeated() {
+        let out = tempfile::tempdir().unwrap();
+        run(out.path(), ONE, Mode::Write).unwrap();
+        // The journal was written, d/a.c not yet.
+        let book = Book::new([("a.md", TWO)]);
+        let (model, _) = Model::read(&book);
+        let mut journal = tangle(&model).line_map(&book, &model);
+        journal.pending.insert("d/a.c".to_owned(), map::fingerprint(b"1\n"));
+        fs::write(out.path().join(map::FILE), journal.to_json()).unwrap();
+        assert_eq!(run(out.path(), NONE, Mode::Write).unwrap().removed, ["d/a.c"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_script_can_be_run() {
+        use std::os::unix::fs::PermissionsExt;
+        let out = tempfile::tempdir().unwrap();
+        run(out.path(), "```sh file=x.sh\n#!/bin/sh\n```\n", Mode::Write).unwrap();
+        let mode = fs::metadata(out.path().join("x.sh")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
+    }
+}

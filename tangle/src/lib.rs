@@ -1,0 +1,67 @@
+//! Literate programming for mdBook.
+//!
+//! The chapters of a book hold code in fences with names: some open files, some are fragments, and `<<name>>` alone on a
+//! line stands for a fragment. This crate reads the chapters ([`parse`], [`model`]), finds every mistake at once
+//! ([`check`], [`diagnostic`]), and turns the fragments into files ([`tangle`](mod@tangle)) together with a map that knows the
+//! chapter line of every generated line ([`map`]). All of that works on strings in memory; only [`disk`] touches files.
+//!
+//! ```
+//! use tangle::source::Book;
+//!
+//! let chapter = "
+//! ~~~rust file=main.rs
+//! fn main() {
+//!     <<greet>>
+//! }
+//! ~~~
+//! ~~~rust #greet
+//! println!(\"hello\");
+//! ~~~
+//! ";
+//! let program = tangle::program(&Book::new([("one.md", chapter)])).expect("the book has no mistakes");
+//! assert_eq!(program.tangled.files["main.rs"].text, "fn main() {\n    println!(\"hello\");\n}\n");
+//! ```
+
+pub mod build_script;
+pub mod check;
+pub mod diagnostic;
+pub mod disk;
+pub mod header;
+pub mod map;
+pub mod model;
+pub mod parse;
+pub mod source;
+pub mod summary;
+pub mod tangle;
+
+use diagnostic::Diagnostic;
+use model::Model;
+use source::Book;
+use tangle::Tangled;
+
+/// A book without mistakes.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Its fragments.
+    pub model: Model,
+    /// The files that they become.
+    pub tangled: Tangled,
+}
+
+/// Reads, checks and tangles `book`.
+///
+/// # Errors
+/// All mistakes of the whole book, in reading order.
+pub fn program(book: &Book) -> Result<Program, Vec<Diagnostic>> {
+    let (model, mut diagnostics) = Model::read(book);
+    diagnostics.extend(check::check(book, &model));
+    if diagnostics.is_empty() {
+        let tangled = tangle::tangle(&model);
+        return Ok(Program { model, tangled });
+    }
+    diagnostics.sort_by_key(|diagnostic| {
+        let place = &diagnostic.primary.place;
+        (place.source, place.range.start, diagnostic.code)
+    });
+    Err(diagnostics)
+}

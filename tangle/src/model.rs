@@ -1,0 +1,319 @@
+//! The program that a book holds: fragments, the pieces that they are made of, and the files that some of them are.
+
+use std::collections::HashMap;
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::header::Operation;
+use crate::parse::{self, Fence};
+use crate::source::{Book, Place};
+
+/// An index into [`Model::fragments`].
+pub type FragmentId = usize;
+/// An index into [`Model::pieces`].
+pub type PieceId = usize;
+
+/// A stretch of code with a name, or a file, or both.
+#[derive(Debug, Clone)]
+pub struct Fragment {
+    /// What `<<...>>` calls it.
+    pub name: Option<String>,
+    /// The file that it is, relative to the output directory.
+    pub path: Option<String>,
+    /// Every piece that the book gives it, in reading order, replaced ones too.
+    pub pieces: Vec<PieceId>,
+    /// How many of `pieces` were replaced by an override: the first so many.
+    pub replaced: usize,
+}
+
+impl Fragment {
+    /// The pieces that make it up in the end.
+    #[must_use]
+    pub fn live(&self) -> &[PieceId] {
+        &self.pieces[self.replaced..]
+    }
+
+    /// Its name; for a file without one, its path.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        self.name.as_deref().or(self.path.as_deref()).unwrap_or_default()
+    }
+}
+
+/// One fence of a fragment.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// The chapter: an index into [`Book::sources`].
+    pub source: usize,
+    /// The fragment that it belongs to.
+    pub fragment: FragmentId,
+    /// The fence.
+    pub fence: Fence,
+}
+
+impl Piece {
+    /// Where its info string stands.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            source: self.source,
+            range: self.fence.info.clone(),
+        }
+    }
+}
+
+/// Everything that takes part in the program.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    /// The fragments in the order of their definitions.
+    pub fragments: Vec<Fragment>,
+    /// Their pieces in reading order.
+    pub pieces: Vec<Piece>,
+    by_name: HashMap<String, FragmentId>,
+    by_path: HashMap<String, FragmentId>,
+}
+
+impl Model {
+    /// The fragment called `name`.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<FragmentId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The fragment that is the file `path`.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<FragmentId> {
+        self.by_path.get(path).copied()
+    }
+
+    /// The fragments that are files, in the order of their definitions.
+    pub fn files(&self) -> impl Iterator<Item = (FragmentId, &str)> {
+        self.fragments
+            .iter()
+            .enumerate()
+            .filter_map(|(id, fragment)| Some((id, fragment.path.as_deref()?)))
+    }
+
+    /// Reads all chapters. What cannot be made sense of is reported and then read in the way that
+    /// causes the fewest errors further on.
+    #[must_use]
+    pub fn read(book: &Book) -> (Self, Vec<Diagnostic>) {
+        let mut model = Self::default();
+        let mut diagnostics = Vec::new();
+        let mut unterminated = Vec::new();
+        for (source, chapter) in book.sources.iter().enumerate() {
+            let parsed = parse::parse(chapter);
+            for (range, fault) in parsed.faults {
+                diagnostics.push(Diagnostic::new(
+                    Code::BadHeader,
+                    "this fence takes part in the program, but its first line cannot be read",
+                    Place { source, range },
+                    fault,
+                ));
+            }
+            unterminated.extend(parsed.unterminated.into_iter().map(|range| Place { source, range }));
+            for fence in parsed.fences {
+                model.add(source, fence, &mut diagnostics);
+            }
+        }
+        // In a book without a program an open fence is nobody's business.
+        if !model.pieces.is_empty() || !diagnostics.is_empty() {
+            diagnostics.extend(unterminated.into_iter().map(|place| {
+                Diagnostic::new(
+                    Code::UnterminatedFence,
+                    "nothing closes this fence",
+                    place,
+                    "everything from here to the end of the text around it is code",
+                )
+            }));
+        }
+        (model, diagnostics)
+    }
+
+    fn add(&mut self, source: usize, fence: Fence, diagnostics: &mut Vec<Diagnostic>) {
+        let header = &fence.header;
+        let place = Place {
+            source,
+            range: fence.info.clone(),
+        };
+        let named = header.name.as_deref().and_then(|name| self.named(name));
+        let filed = header.path.as_deref().and_then(|path| self.file(path));
+        let known = match header.operation {
+            Operation::Define => {
+                if let (Some(id), Some(name)) = (named, &header.name) {
+                    diagnostics.push(self.defined_twice(id, name, place.clone()));
+                }
+                if let (Some(id), Some(path)) = (filed, &header.path) {
+                    diagnostics.push(self.file_twice(id, path, place.clone()));
+                }
+                named.or(filed)
+            }
+            operation => {
+                let consistent = match (&header.name, &header.path) {
+                    (Some(_), Some(_)) => named == filed,
+                    _ => true,
+                };
+                let known = named.or(filed);
+                if known.is_none() || !consistent {
+                    diagnostics.push(self.nothing_there(&fence, operation, place.clone()));
+                }
+                known
+            }
+        };
+        let id = known.unwrap_or_else(|| {
+            self.fragments.push(Fragment {
+                name: header.name.clone(),
+                path: header.path.clone(),
+                pieces: Vec::new(),
+                replaced: 0,
+            });
+            self.fragments.len() - 1
+        });
+        for (key, index) in [(&header.name, &mut self.by_name), (&header.path, &mut self.by_path)] {
+            if let Some(key) = key {
+                index.entry(key.clone()).or_insert(id);
+            }
+        }
+        if header.operation == Operation::Override {
+            self.fragments[id].replaced = self.fragments[id].pieces.len();
+        }
+        self.fragments[id].pieces.push(self.pieces.len());
+        self.pieces.push(Piece {
+            source,
+            fragment: id,
+            fence,
+        });
+    }
+
+    /// Where the fragment `id` begins.
+    fn first_place(&self, id: FragmentId) -> Place {
+        self.pieces[self.fragments[id].pieces[0]].place()
+    }
+
+    fn defined_twice(&self, id: FragmentId, name: &str, place: Place) -> Diagnostic {
+        Diagnostic::new(
+            Code::DefinedTwice,
+            format!("the fragment `{name}` is defined twice"),
+            place,
+            "defined again here",
+        )
+        .with(self.first_place(id), "first defined here")
+        .help(format!("write `#{name} +=` to add to it, `#{name} :=` to replace it"))
+    }
+
+    fn file_twice(&self, id: FragmentId, path: &str, place: Place) -> Diagnostic {
+        Diagnostic::new(
+            Code::FileTwice,
+            format!("two fences open the file `{path}`"),
+            place,
+            "opened again here",
+        )
+        .with(self.first_place(id), "first opened here")
+        .help(format!("write `file={path} +=` to add to it"))
+    }
+
+    fn nothing_there(&self, fence: &Fence, operation: Operation, place: Place) -> Diagnostic {
+        let (code, verb) = match operation {
+            Operation::Override => (Code::OverrideOfNothing, "replace"),
+            _ => (Code::AppendToNothing, "add to"),
+        };
+        let target = match (&fence.header.name, &fence.header.path) {
+            (Some(name), Some(path)) => format!("a fragment `{name}` that is the file `{path}`"),
+            (Some(name), None) => format!("a fragment `{name}`"),
+            (None, path) => format!("a file `{}`", path.as_deref().unwrap_or_default()),
+        };
+        let diagnostic = Diagnostic::new(
+            code,
+            format!("there is nothing to {verb}: the book has not defined {target} yet"),
+            place,
+            "not defined before this fence",
+        );
+        let near = fence.header.name.as_deref().and_then(|name| self.nearest(name));
+        match near {
+            Some(near) => diagnostic.help(format!("did you mean `#{near} {}`?", operation.symbol())),
+            None => diagnostic.help(format!(
+                "leave out `{}` to define it here, or move this fence behind its definition",
+                operation.symbol()
+            )),
+        }
+    }
+
+    /// The name of a fragment that `name` may be a misspelling of.
+    #[must_use]
+    pub fn nearest(&self, name: &str) -> Option<&str> {
+        let mut candidates: Vec<_> = self
+            .by_name
+            .keys()
+            .filter(|candidate| *candidate != name)
+            .map(|candidate| {
+                (
+                    strsim::normalized_damerau_levenshtein(name, candidate),
+                    candidate.as_str(),
+                )
+            })
+            .filter(|(likeness, _)| *likeness > 0.7)
+            .collect();
+        candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+        candidates.first().map(|(_, candidate)| *candidate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Model, Vec<Code>) {
+        let (model, diagnostics) = Model::read(&Book::new([("a.md", text)]));
+        (
+            model,
+            diagnostics.into_iter().map(|diagnostic| diagnostic.code).collect(),
+        )
+    }
+
+    #[test]
+    fn an_override_replaces_what_came_before_and_can_be_added_to() {
+        let (model, codes) = read("```c #a\n1\n```\n```c #a +=\n2\n```\n```c #a :=\n3\n```\n```c #a +=\n4\n```\n");
+        assert!(codes.is_empty());
+        assert_eq!(model.fragments[0].live(), [2, 3]);
+        assert_eq!(model.fragments[0].pieces, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_fence_may_be_fragment_and_file_at_once() {
+        let (model, codes) = read("```c #a file=a.c\n1\n```\n```c #a +=\n2\n```\n```c file=a.c +=\n3\n```\n");
+        assert!(codes.is_empty());
+        assert_eq!(model.fragments.len(), 1);
+        assert_eq!(model.fragments[0].live(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn every_clash_is_reported() {
+        assert_eq!(read("```c #a\n```\n```c #a\n```\n").1, [Code::DefinedTwice]);
+        assert_eq!(read("```c file=a\n```\n```c file=a\n```\n").1, [Code::FileTwice]);
+        assert_eq!(
+            read("```c #a +=\n```\n```c #a\n```\n").1,
+            [Code::AppendToNothing, Code::DefinedTwice]
+        );
+        assert_eq!(read("```c #a :=\n```\n").1, [Code::OverrideOfNothing]);
+        assert_eq!(
+            read("```c #a\n```\n```c file=b\n```\n```c #a file=b +=\n```\n").1,
+            [Code::AppendToNothing]
+        );
+        assert_eq!(read("```c #\n```\n").1, [Code::BadHeader]);
+    }
+
+    #[test]
+    fn an_open_fence_matters_only_where_there_is_a_program() {
+        assert_eq!(read("```c\n").1, []);
+        assert_eq!(read("```c #a\n```\n\n```c\n").1, [Code::UnterminatedFence]);
+    }
+
+    #[test]
+    fn a_misspelling_is_guessed() {
+        let (model, _) = read("```c #refuse what the Guest may not name\n```\n```c #other\n```\n");
+        assert_eq!(
+            model.nearest("refuse what the guest may not name"),
+            Some("refuse what the Guest may not name")
+        );
+        assert_eq!(model.nearest("something else"), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! Chapters as text, and places inside them.
+
+use std::ops::Range;
+
+/// One chapter: its text and where each of its lines begins.
+#[derive(Debug, Clone)]
+pub struct Source {
+    path: String,
+    text: String,
+    line_starts: Vec<usize>,
+}
+
+impl Source {
+    /// Takes the text of the chapter at `path`, which is relative to the root of the book.
+    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let line_starts = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
+        Self {
+            path: path.into(),
+            text,
+            line_starts,
+        }
+    }
+
+    /// The path that errors, captions and the line map show.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The whole text, exactly as it was read.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The line (from 1) that holds the byte at `offset`.
+    #[must_use]
+    pub fn line(&self, offset: usize) -> usize {
+        self.line_starts.partition_point(|&start| start <= offset)
+    }
+
+    /// Line and column (both from 1, columns counted in characters) of the byte at `offset`.
+    #[must_use]
+    pub fn position(&self, offset: usize) -> Position {
+        let line = self.line(offset);
+        let before = &self.text[self.line_starts[line - 1]..offset];
+        Position {
+            line,
+            column: before.chars().count() + 1,
+        }
+    }
+
+    /// Where the line that holds the byte at `offset` begins.
+    #[must_use]
+    pub fn line_start(&self, offset: usize) -> usize {
+        self.line_starts[self.line(offset) - 1]
+    }
+}
+
+/// A line and a column, both counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
+}
+
+/// A stretch of bytes in one chapter of a [`Book`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Which chapter: an index into [`Book::sources`].
+    pub source: usize,
+    /// Which bytes of it.
+    pub range: Range<usize>,
+}
+
+/// The chapters of a book in reading order.
+#[derive(Debug, Clone, Default)]
+pub struct Book {
+    /// The chapters, first to last.
+    pub sources: Vec<Source>,
+}
+
+impl Book {
+    /// Makes a book from `(path, text)` pairs in reading order.
+    pub fn new<P: Into<String>, T: Into<String>>(chapters: impl IntoIterator<Item = (P, T)>) -> Self {
+        Self {
+            sources: chapters
+                .into_iter()
+                .map(|(path, text)| Source::new(path, text))
+                .collect(),
+        }
+    }
+
+    /// The text at `place`.
+    #[must_use]
+    pub fn text(&self, place: &Place) -> &str {
+        &self.sources[place.source].text()[place.range.clone()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_characters_from_one() {
+        let source = Source::new("a.md", "é<<x>>\n\nlast");
+        assert_eq!(source.position(0), Position { line: 1, column: 1 });
+        assert_eq!(source.position(2), Position { line: 1, column: 2 });
+        assert_eq!(source.position(8), Position { line: 2, column: 1 });
+        assert_eq!(source.position(13), Position { line: 3, column: 5 });
+    }
+}

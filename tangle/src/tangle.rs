@@ -1,0 +1,198 @@
+//! Turns fragments into files.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::map::{self, FileMap, LineMap, Span};
+use crate::model::{FragmentId, Model, PieceId};
+use crate::parse::Line;
+use crate::source::Book;
+
+/// All files of a book.
+#[derive(Debug, Clone, Default)]
+pub struct Tangled {
+    /// By path, relative to the output directory.
+    pub files: BTreeMap<String, File>,
+}
+
+/// One file.
+#[derive(Debug, Clone, Default)]
+pub struct File {
+    /// Its whole text.
+    pub text: String,
+    /// Where its lines came from.
+    pub spans: Vec<Span>,
+    /// How many lines it has.
+    pub lines: usize,
+    /// The lines (from 1) that each piece became, together with all that it refers to.
+    pub pieces: Vec<(PieceId, Range<usize>)>,
+}
+
+/// Writes every file of `model`, which must be free of cycles. A reference to nothing becomes nothing.
+#[must_use]
+pub fn tangle(model: &Model) -> Tangled {
+    Tangled {
+        files: model
+            .files()
+            .map(|(id, path)| (path.to_owned(), expand(model, id)))
+            .collect(),
+    }
+}
+
+impl Tangled {
+    /// The line map of all files.
+    #[must_use]
+    pub fn line_map(&self, book: &Book, model: &Model) -> LineMap {
+        LineMap {
+            version: map::VERSION,
+            sources: book.sources.iter().map(|source| source.path().to_owned()).collect(),
+            fragments: model
+                .fragments
+                .iter()
+                .map(|fragment| fragment.title().to_owned())
+                .collect(),
+            files: self
+                .files
+                .iter()
+                .map(|(path, file)| {
+                    let map = FileMap {
+                        hash: map::fingerprint(file.text.as_bytes()),
+                        lines: file.lines,
+                        spans: file.spans.clone(),
+                    };
+                    (path.clone(), map)
+                })
+                .collect(),
+            pending: BTreeMap::new(),
+        }
+    }
+}
+
+/// A piece that is being written: how far it got, and where it began.
+struct Frame<'a> {
+    piece: PieceId,
+    lines: std::slice::Iter<'a, Line>,
+    indent: usize,
+    start: usize,
+}
+
+fn expand(model: &Model, file: FragmentId) -> File {
+    let mut out = File::default();
+    // The indentation of all open references, one behind the other; each frame knows how much of it is its own.
+    let mut indent = String::new();
+    let mut stack = Vec::new();
+    push(model, file, 0, &mut stack);
+    while let Some(frame) = stack.last_mut() {
+        indent.truncate(frame.indent);
+        if frame.start == 0 {
+            frame.start = out.lines + 1;
+        }
+        let piece = &model.pieces[frame.piece];
+        let Some(line) = frame.lines.next() else {
+            out.pieces.push((frame.piece, frame.start..out.lines + 1));
+            stack.pop();
+            continue;
+        };
+        if let Some(reference) = piece.fence.reference(line) {
+            indent.push_str(reference.indent);
+            if let Some(id) = model.named(reference.name) {
+                push(model, id, indent.len(), &mut stack);
+            }
+            continue;
+        }
+        let text = piece.fence.text(line);
+        if !text.trim().is_empty() {
+            out.text.push_str(&indent);
+        }
+        out.text.push_str(text);
+        out.text.push('\n');
+        out.lines += 1;
+        let shift = indent.chars().count().cast_signed() - line.prefix.cast_signed();
+        out.span(piece.source, line.number, shift, piece.fragment);
+    }
+    out
+}
+
+/// Puts the pieces of a fragment on the stack, the first on top.
+fn push<'a>(model: &'a Model, id: FragmentId, indent: usize, stack: &mut Vec<Frame<'a>>) {
+    stack.extend(model.fragments[id].live().iter().rev().map(|&piece| Frame {
+        piece,
+        lines: model.pieces[piece].fence.lines.iter(),
+        indent,
+        start: 0,
+    }));
+}
+
+impl File {
+    /// Notes where the line just written came from.
+    fn span(&mut self, source: usize, source_line: usize, shift: isize, fragment: FragmentId) {
+        if let Some(last) = self.spans.last_mut()
+            && (last.source, last.shift, last.fragment) == (source, shift, fragment)
+            && last.source_line + last.count == source_line
+        {
+            last.count += 1;
+            return;
+        }
+        self.spans.push(Span {
+            line: self.lines,
+            count: 1,
+            source,
+            source_line,
+            shift,
+            fragment,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(text: &str) -> Tangled {
+        let (model, diagnostics) = Model::read(&Book::new([("a.md", text)]));
+        assert!(diagnostics.is_empty());
+        tangle(&model)
+    }
+
+    #[test]
+    fn indentation_goes_before_every_line_that_is_not_empty() {
+        let tangled = files(concat!(
+            "```rust file=a.rs\nfn a() {\n    <<b>>\n}\n```\n",
+            "```rust #b\nif x {\n\t<<c>>\n}\n\nend();\n```\n",
+            "```rust #c\n1;\n\n2;\n```\n",
+        ));
+        let file = &tangled.files["a.rs"];
+        assert_eq!(
+            file.text,
+            "fn a() {\n    if x {\n    \t1;\n\n    \t2;\n    }\n\n    end();\n}\n"
+        );
+        assert_eq!(file.lines, 9);
+        let spans: Vec<_> = file
+            .spans
+            .iter()
+            .map(|span| (span.line, span.count, span.source_line, span.shift))
+            .collect();
+        assert_eq!(
+            spans,
+            [(1, 1, 2, 0), (2, 1, 7, 4), (3, 3, 14, 5), (6, 3, 9, 4), (9, 1, 4, 0)]
+        );
+        assert_eq!(file.pieces, [(2, 3..6), (1, 2..9), (0, 1..10)]);
+    }
+
+    #[test]
+    fn pieces_follow_each_other_and_overrides_replace() {
+        let tangled = files(concat!(
+            "```c file=a\n<<x>>\n```\n```c #x\n1\n```\n```c #x +=\n2\n```\n",
+            "```c file=a +=\n<<x>>\n```\n```c #y file=b\nold\n```\n```c #y :=\nnew\n```\n",
+        ));
+        assert_eq!(tangled.files["a"].text, "1\n2\n1\n2\n");
+        assert_eq!(tangled.files["b"].text, "new\n");
+    }
+
+    #[test]
+    fn an_empty_fence_is_an_empty_file() {
+        let tangled = files("```c file=a\n```\n");
+        assert_eq!(tangled.files["a"].text, "");
+        assert_eq!(tangled.files["a"].pieces, [(0, 1..1)]);
+    }
+}
