@@ -1,0 +1,72 @@
+# What the other scripts share: names, places, messages, steps. Sourced by bash, never run.
+# shellcheck shell=bash
+
+set -euo pipefail
+
+# The one place that names the kernel. Which 7.3.y is current, the archive says.
+KERNEL_SERIES=${KERNEL_SERIES:-7.3}
+# The Debian release whose compilers built that kernel, and the suite that carries it.
+TOOLCHAIN_SUITE=trixie
+KERNEL_SUITE=trixie-backports
+
+# What the build root holds: a shell, the tools that the kernel's Makefiles call, and the compilers.
+ROOT_PACKAGES=(
+	base-files libc-bin bash dash coreutils diffutils findutils grep sed mawk gzip tar xz-utils
+	make gcc libc6-dev libelf-dev libssl-dev bc bison flex cpio kmod perl-base python3-minimal pahole
+	rustc rust-src bindgen
+)
+# What the debug Host's compiler adds (HOST=debug): the sanitizers of Rust code want clang for the C side too.
+CLANG_PACKAGES=(clang lld llvm)
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${LGUEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lguest-book}
+# A cached Host is named by everything that decides what is in it, so a change of the recipe makes another one.
+recipe=$(printf '%s\n' 1 "$KERNEL_SERIES" "$TOOLCHAIN_SUITE" "$KERNEL_SUITE" "${ROOT_PACKAGES[@]}" | sha256sum)
+host=$cache/host-$KERNEL_SERIES-${recipe:0:8}
+root=$host/root
+# The kernel tree, as seen from outside and from inside the build root.
+tree=$root/usr/src/linux
+tree_inside=/usr/src/linux
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+	say "error: $1"
+	shift
+	for hint in "$@"; do say "  $hint"; done
+	exit 1
+}
+
+# Prints the comment at the top of the calling script: its --help.
+usage() { sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; }
+
+# lock FILE: one holder at a time; the kernel releases it when this process ends, however it ends.
+lock() {
+	mkdir -p "$(dirname "$1")"
+	exec 9>"$1"
+	flock --nonblock 9 && return
+	say "waiting for another make that holds $1"
+	flock 9
+}
+
+# step NAME TEXT COMMAND...: runs COMMAND once in the life of the cached Host. It must be able to start again
+# after an interruption; only a step that came to its end is remembered. Its output goes to a log.
+step() {
+	local name=$1 text=$2 stamp=$host/done/$1 log=$cache/logs/$1.log begin=$SECONDS
+	shift 2
+	[ -e "$stamp" ] && return
+	mkdir -p "$host/done" "$cache/logs"
+	printf '  %-58s ' "$text" >&2
+	# Not `if "$@"`: that would switch `set -e` off inside.
+	set +e
+	(set -e; "$@") >"$log" 2>&1 9>&-
+	local status=$?
+	set -e
+	if [ $status -ne 0 ]; then
+		say failed
+		tail -n 15 "$log" | sed 's/^/    | /' >&2
+		die "could not $text" "the whole log: $log"
+	fi
+	touch "$stamp"
+	say "$((SECONDS - begin)) s"
+}
