@@ -3,7 +3,7 @@
 //! The chapters of a book hold code in fences with names: some open files, some are fragments, and `<<name>>` alone on a
 //! line stands for a fragment. This crate reads the chapters ([`parse`], [`model`]), finds every mistake at once
 //! ([`check`], [`diagnostic`]), and turns the fragments into files ([`tangle`](mod@tangle)) together with a map that knows the
-//! chapter line of every generated line ([`map`]). All of that works on strings in memory; only [`disk`] touches files.
+//! chapter line of every generated line ([`map`]); or into pages that explain themselves ([`weave`]). All of that works on strings in memory; only [`disk`] touches files.
 //!
 //! ```
 //! use tangle::source::Book;
@@ -27,12 +27,18 @@ pub mod check;
 pub mod diagnostic;
 pub mod disk;
 pub mod header;
+pub mod identifiers;
+#[cfg(feature = "mdbook")]
+pub mod install;
 pub mod map;
 pub mod model;
 pub mod parse;
+#[cfg(feature = "mdbook")]
+pub mod preprocessor;
 pub mod source;
 pub mod summary;
 pub mod tangle;
+pub mod weave;
 
 use diagnostic::Diagnostic;
 use model::Model;

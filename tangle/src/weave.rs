@@ -1,0 +1,446 @@
+//! Turns chapters into pages that explain themselves: every fragment gets its name, an anchor, links to its other pieces and
+//! to where it is used, and says which lines of which file it becomes. Behind the chapters come an index of
+//! identifiers and one page for each generated file, whose lines link back.
+//!
+//! A chapter is never written anew: text is inserted at byte positions, and what has no fragment stays as it is.
+
+mod anchor;
+mod appendix;
+mod html;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::ops::Range;
+
+use crate::Program;
+use crate::header::Operation;
+use crate::model::{FragmentId, PieceId};
+use crate::source::Book;
+use anchor::Anchors;
+use html::{escape, relative};
+
+/// What the woven pages are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A web site: HTML around the fences, and the appendix.
+    Html,
+    /// Markdown for people and other programs: names and captions as plain paragraphs.
+    Markdown,
+    /// `mdbook test`: fragments are no programs of their own, so they are marked as not to be tested.
+    Test,
+}
+
+/// How a chapter of the book is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Its path relative to the directory of the chapters, with `/` between the parts.
+    pub path: String,
+    /// Its title in the table of contents.
+    pub title: String,
+}
+
+/// A page that no chapter file stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extra {
+    /// How it is reached.
+    pub page: Page,
+    /// Its Markdown.
+    pub content: String,
+    /// The pages below it.
+    pub children: Vec<Extra>,
+}
+
+/// Weaves one book.
+pub struct Weaver<'a> {
+    book: &'a Book,
+    program: &'a Program,
+    pages: &'a [Page],
+    target: Target,
+    anchors: Anchors,
+    /// For each piece, its number in its chapter, from 1.
+    numbers: Vec<usize>,
+    /// For each piece, the lines that it becomes, by file.
+    lines: Vec<BTreeMap<&'a str, Vec<Range<usize>>>>,
+    /// For each fragment, the pieces that refer to it.
+    users: Vec<Vec<PieceId>>,
+}
+
+impl<'a> Weaver<'a> {
+    /// Prepares to weave `book`, which is `program`; `pages` says of each chapter how it is reached.
+    ///
+    /// # Panics
+    /// When there are not as many pages as chapters.
+    #[must_use]
+    pub fn new(book: &'a Book, program: &'a Program, pages: &'a [Page], target: Target) -> Self {
+        assert_eq!(book.sources.len(), pages.len(), "every chapter needs a page");
+        let model = &program.model;
+        let mut chapter_counts = vec![0; pages.len()];
+        let numbers = model
+            .pieces
+            .iter()
+            .map(|piece| {
+                chapter_counts[piece.source] += 1;
+                chapter_counts[piece.source]
+            })
+            .collect();
+        let mut lines = vec![BTreeMap::<&str, Vec<_>>::new(); model.pieces.len()];
+        for (path, file) in &program.tangled.files {
+            for (piece, range) in &file.pieces {
+                lines[*piece].entry(path).or_default().push(range.clone());
+            }
+        }
+        let mut users = vec![Vec::new(); model.fragments.len()];
+        for (id, piece) in model.pieces.iter().enumerate() {
+            for line in &piece.fence.lines {
+                let used = piece
+                    .fence
+                    .reference(line)
+                    .and_then(|reference| model.named(reference.name));
+                if let Some(used) = used
+                    && !users[used].contains(&id)
+                {
+                    users[used].push(id);
+                }
+            }
+        }
+        Self {
+            book,
+            program,
+            pages,
+            target,
+            anchors: Anchors::new(model),
+            numbers,
+            lines,
+            users,
+        }
+    }
+
+    /// The woven text of the chapter with this index.
+    #[must_use]
+    pub fn chapter(&self, source: usize) -> String {
+        let text = self.book.sources[source].text();
+        let mut edits = Vec::new();
+        for (id, piece) in self.program.model.pieces.iter().enumerate() {
+            if piece.source == source {
+                self.fence(id, &mut edits);
+            }
+        }
+        splice(text, &edits)
+    }
+
+    /// The pages behind the chapters; none for a book without a program, and none but for the web.
+    #[must_use]
+    pub fn appendix(&self) -> Vec<Extra> {
+        if self.target != Target::Html || self.program.tangled.files.is_empty() {
+            return Vec::new();
+        }
+        appendix::pages(self)
+    }
+
+    /// What changes around and inside the fence of `id`.
+    fn fence(&self, id: PieceId, edits: &mut Vec<Edit>) {
+        let piece = &self.program.model.pieces[id];
+        let (source, fence) = (&self.book.sources[piece.source], &piece.fence);
+        let start = source.line_start(fence.range.start);
+        let lead = &source.text()[start..fence.range.start];
+        // Inside a list or a quotation, every new line needs what makes it part of that.
+        let prefix: String = lead
+            .chars()
+            .map(|c| if matches!(c, '>' | '\t') { c } else { ' ' })
+            .collect();
+        let mut before = self.before(id);
+        let mut after = self.after(id);
+        for text in [&mut before, &mut after] {
+            if !text.is_empty() {
+                *text = text.replace('\n', &format!("\n{prefix}"));
+            }
+        }
+        edits.push(Edit::insert(fence.range.start, before));
+        edits.push(Edit {
+            range: fence.info.clone(),
+            text: self.info(id),
+        });
+        if self.target == Target::Html && language(&fence.header.language) == "rust" {
+            // mdBook hides lines that begin with `# ` in Rust, and shows `##` as `#`.
+            for line in &fence.lines {
+                let text = fence.text(line);
+                let code = text.trim_start();
+                if code == "#" || code.starts_with("# ") || code.starts_with("##") {
+                    edits.push(Edit::insert(line.offset + text.len() - code.len(), "#".to_owned()));
+                }
+            }
+        }
+        edits.push(Edit::insert(fence.range.end, after));
+    }
+
+    fn info(&self, id: PieceId) -> String {
+        let written = &self.program.model.pieces[id].fence.header.language;
+        let language = language(written);
+        let class = match self.target {
+            Target::Html => "noplayground",
+            Target::Test => "ignore",
+            Target::Markdown => return language.to_owned(),
+        };
+        if language == "rust" && !written.split(',').any(|word| word == class) {
+            format!("{written},{class}")
+        } else {
+            written.clone()
+        }
+    }
+
+    /// What comes before a fence.
+    fn before(&self, id: PieceId) -> String {
+        let model = &self.program.model;
+        let fragment = &model.fragments[model.pieces[id].fragment];
+        let operation = model.pieces[id].fence.header.operation.symbol();
+        match self.target {
+            Target::Test => String::new(),
+            Target::Markdown => {
+                let name = match (&fragment.name, &fragment.path) {
+                    (Some(name), _) => format!("**{}**", markdown_text(name)),
+                    (None, path) => format!("**`{}`**", path.as_deref().unwrap_or_default()),
+                };
+                format!("{name}{}{operation}\n\n", if operation.is_empty() { "" } else { " " })
+            }
+            Target::Html => {
+                let anchor = self.anchors.piece(model, id);
+                let mut head = format!(
+                    "<div class=\"tangle\" id=\"{anchor}\">\n<div class=\"tangle-head\"><a class=\"tangle-name\" href=\"#{anchor}\">"
+                );
+                match (&fragment.name, &fragment.path) {
+                    (Some(name), _) => head.push_str(&escape(name)),
+                    (None, path) => {
+                        let _ = write!(head, "<code>{}</code>", escape(path.as_deref().unwrap_or_default()));
+                    }
+                }
+                head.push_str("</a>");
+                if !operation.is_empty() {
+                    let _ = write!(head, " <span class=\"tangle-operation\">{operation}</span>");
+                }
+                let _ = write!(
+                    head,
+                    " <span class=\"tangle-number\">\u{a7}{}</span></div>\n\n",
+                    self.numbers[id]
+                );
+                head
+            }
+        }
+    }
+
+    /// What comes behind a fence.
+    fn after(&self, id: PieceId) -> String {
+        let notes = match self.target {
+            Target::Test => return String::new(),
+            _ => self.notes(id),
+        };
+        let mut out = String::from("\n\n");
+        if self.target == Target::Markdown {
+            let _ = writeln!(out, "*{}*", notes.join(" "));
+            return out;
+        }
+        out.push_str("<div class=\"tangle-foot\">\n");
+        for note in notes {
+            let _ = writeln!(out, "<span>{note}</span>");
+        }
+        out.push_str("</div>\n</div>\n");
+        out
+    }
+
+    /// The sentences about a piece: where it goes, who uses it, what it uses, what comes before and after.
+    fn notes(&self, id: PieceId) -> Vec<String> {
+        let model = &self.program.model;
+        let piece = &model.pieces[id];
+        let fragment = &model.fragments[piece.fragment];
+        let here = piece.source;
+        let mut notes = Vec::new();
+        let position = fragment.pieces.iter().position(|&other| other == id).unwrap_or(0);
+        if position < fragment.replaced {
+            let by = fragment.pieces[fragment.replaced];
+            notes.push(format!("Replaced by {}.", self.link(here, by)));
+        } else if self.lines[id].is_empty() {
+            notes.push("Part of no file: what used it was replaced.".to_owned());
+        } else {
+            let places: Vec<_> = self.lines[id]
+                .iter()
+                .map(|(path, ranges)| self.lines_of_file(here, path, ranges))
+                .collect();
+            notes.push(format!("Becomes {}.", list(&places)));
+        }
+        let users: Vec<_> = self.users[piece.fragment]
+            .iter()
+            .map(|&user| self.link(here, user))
+            .collect();
+        if !users.is_empty() {
+            notes.push(format!("Used in {}.", list(&users)));
+        }
+        let mut used = Vec::new();
+        for line in &piece.fence.lines {
+            let reference = piece
+                .fence
+                .reference(line)
+                .and_then(|reference| model.named(reference.name));
+            if let Some(other) = reference
+                && !used.contains(&other)
+            {
+                used.push(other);
+            }
+        }
+        if !used.is_empty() {
+            let links: Vec<_> = used.iter().map(|&other| self.reference(here, other)).collect();
+            notes.push(format!("Refers to {}.", list(&links)));
+        }
+        if piece.fence.header.operation == Operation::Override
+            && let Some(previous) = position.checked_sub(1)
+        {
+            notes.push(format!("Replaces {}.", self.link(here, fragment.pieces[previous])));
+        } else if let Some(previous) = position.checked_sub(1) {
+            notes.push(format!("Continues {}.", self.link(here, fragment.pieces[previous])));
+        }
+        if let Some(&next) = fragment.pieces.get(position + 1)
+            && model.pieces[next].fence.header.operation == Operation::Append
+        {
+            notes.push(format!("Continued in {}.", self.link(here, next)));
+        }
+        notes
+    }
+
+    /// A link from the chapter `here` to a piece.
+    fn link(&self, here: usize, id: PieceId) -> String {
+        let model = &self.program.model;
+        let piece = &model.pieces[id];
+        let fragment = &model.fragments[piece.fragment];
+        let chapter = if piece.source == here {
+            String::new()
+        } else {
+            format!(" in {}", self.pages[piece.source].title)
+        };
+        let number = self.numbers[id];
+        if self.target == Target::Markdown {
+            let url = relative(&self.pages[here].path, &self.pages[piece.source].path);
+            return format!(
+                "[{}]({url}) (\u{a7}{number}{})",
+                markdown_text(fragment.title()),
+                markdown_text(&chapter)
+            );
+        }
+        format!(
+            "<a href=\"{}\">{}</a> (\u{a7}{number}{})",
+            self.url(here, id),
+            escape(fragment.title()),
+            escape(&chapter)
+        )
+    }
+
+    /// A link to where a fragment is defined, by which a script can also find the target of `<<name>>`.
+    fn reference(&self, here: usize, fragment: FragmentId) -> String {
+        let model = &self.program.model;
+        let first = model.fragments[fragment].pieces[model.fragments[fragment].replaced];
+        if self.target == Target::Markdown {
+            return self.link(here, first);
+        }
+        let name = escape(model.fragments[fragment].title());
+        format!(
+            "<a data-tangle-reference=\"{name}\" href=\"{}\">{name}</a>",
+            self.url(here, first)
+        )
+    }
+
+    /// From the chapter `here` to the anchor of a piece.
+    fn url(&self, here: usize, id: PieceId) -> String {
+        self.url_from(&self.pages[here].path, id)
+    }
+
+    fn url_from(&self, here: &str, id: PieceId) -> String {
+        let there = &self.pages[self.program.model.pieces[id].source].path;
+        let anchor = self.anchors.piece(&self.program.model, id);
+        if there == here {
+            format!("#{anchor}")
+        } else {
+            format!("{}#{anchor}", relative(here, there))
+        }
+    }
+
+    fn lines_of_file(&self, here: usize, path: &str, ranges: &[Range<usize>]) -> String {
+        let lines = lines(ranges);
+        if self.target == Target::Markdown {
+            return format!("{lines} of `{path}`");
+        }
+        let page = relative(&self.pages[here].path, &appendix::file_page(path));
+        let first = ranges[0].start;
+        format!(
+            "<a href=\"{page}#L{first}\">{lines} of <code>{}</code></a>",
+            escape(path)
+        )
+    }
+}
+
+/// A change of a stretch of a chapter.
+struct Edit {
+    range: Range<usize>,
+    text: String,
+}
+
+impl Edit {
+    fn insert(at: usize, text: String) -> Self {
+        Self { range: at..at, text }
+    }
+}
+
+/// Applies edits that are in order and do not overlap.
+fn splice(text: &str, edits: &[Edit]) -> String {
+    let mut out = String::with_capacity(text.len() + edits.iter().map(|edit| edit.text.len()).sum::<usize>());
+    let mut done = 0;
+    for edit in edits {
+        out.push_str(&text[done..edit.range.start]);
+        out.push_str(&edit.text);
+        done = edit.range.end;
+    }
+    out.push_str(&text[done..]);
+    out
+}
+
+/// The language alone, without the classes behind a comma.
+fn language(written: &str) -> &str {
+    written.split(',').next().unwrap_or_default()
+}
+
+/// "line 3", "lines 3-5", "lines 3-5 and 9".
+fn lines(ranges: &[Range<usize>]) -> String {
+    let stretches: Vec<_> = ranges
+        .iter()
+        .filter(|range| !range.is_empty())
+        .map(|range| match range.len() {
+            1 => range.start.to_string(),
+            _ => format!("{}\u{2013}{}", range.start, range.end - 1),
+        })
+        .collect();
+    match ranges.iter().map(Range::len).sum() {
+        0 => "no line".to_owned(),
+        1 => format!("line {}", list(&stretches)),
+        _ => format!("lines {}", list(&stretches)),
+    }
+}
+
+/// "a", "a and b", "a, b and c".
+fn list(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+/// Text in which Markdown sees nothing but text.
+fn markdown_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\\' | '*' | '_' | '`' | '[' | ']' | '<' | '>' | '&' | '#') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+use super::*;
+
+fn weave(target: Target, chapters: &[(&str, &str)]) -> (Vec<String>, Vec<Extra>) {
+    let book = Book::new(chapters.iter().map(|(path, text)| (format!("src/{path}"), *text)));
+    let program = crate::program(&book).expect("the book has no mistakes");
+    let pages: Vec<_> = chapters
+        .iter()
+        .map(|(path, _)| Page {
+            path: (*path).to_owned(),
+            title: format!("About {path}"),
+        })
+        .collect();
+    let weaver = Weaver::new(&book, &program, &pages, target);
+    let woven = (0..chapters.len()).map(|source| weaver.chapter(source)).collect();
+    (woven, weaver.appendix())
+}
+
+const FILE: (&str, &str) = (
+    "a.md",
+    "Text\n```rust file=d/x.rs\nfn x() {\n    <<the <b> part>>\n}\n```\nMore\n",
+);
+const PART: (&str, &str) = (
+    "sub/b.md",
+    "```rust,editable #the <b> part\n1;\n```\n\n```rust #the <b> part +=\n2;\n3;\n```\n",
+);
+
+#[test]
+fn a_fence_is_wrapped_and_keeps_its_text() {
+    let (woven, _) = weave(Target::Html, &[FILE, PART]);
+    assert_eq!(
+        woven[0],
+        "Text\n<div class=\"tangle\" id=\"file-d-x-rs\">\n<div class=\"tangle-head\"><a class=\"tangle-name\" \
+         href=\"#file-d-x-rs\"><code>d/x.rs</code></a> <span class=\"tangle-number\">\u{a7}1</span></div>\n\n\
+         ```rust,noplayground\nfn x() {\n    <<the <b> part>>\n}\n```\n\n<div class=\"tangle-foot\">\n\
+         <span>Becomes <a href=\"tangle/files/d/x.rs.md#L1\">lines 1\u{2013}5 of <code>d/x.rs</code></a>.</span>\n\
+         <span>Refers to <a data-tangle-reference=\"the &lt;b&gt; part\" href=\"sub/b.md#frag-the-b-part\">the &lt;b&gt; \
+         part</a>.</span>\n</div>\n</div>\n\nMore\n"
+    );
+}
+
+#[test]
+fn pieces_know_each_other() {
+    let (woven, _) = weave(Target::Html, &[FILE, PART]);
+    for expected in [
+        "id=\"frag-the-b-part\"",
+        "```rust,editable,noplayground\n1;\n```",
+        "Becomes <a href=\"../tangle/files/d/x.rs.md#L2\">line 2 of",
+        "Used in <a href=\"../a.md#file-d-x-rs\">d/x.rs</a> (\u{a7}1 in About a.md).",
+        "Continued in <a href=\"#frag-the-b-part.2\">the &lt;b&gt; part</a> (\u{a7}2).",
+        "<span class=\"tangle-operation\">+=</span>",
+        "lines 3\u{2013}4 of",
+        "Continues <a href=\"#frag-the-b-part\">",
+    ] {
+        assert!(woven[1].contains(expected), "{expected}\n{}", woven[1]);
+    }
+}
+
+#[test]
+fn overrides_say_so() {
+    let (woven, _) = weave(
+        Target::Html,
+        &[("a.md", "```c file=a\n<<b>>\n```\n```c #b\n1\n```\n```c #b :=\n2\n```\n")],
+    );
+    assert!(woven[0].contains("Replaced by <a href=\"#frag-b.2\">"));
+    assert!(woven[0].contains("Replaces <a href=\"#frag-b\">"));
+}
+
+#[test]
+fn lists_and_quotations_stay_whole() {
+    let text = "- item\n\n  ```c file=a\n  1\n  ```\n- ```c file=b\n  2\n  ```\n\n> ```c file=c\n> 3\n> ```\n> end\n";
+    let (woven, _) = weave(Target::Html, &[("a.md", text)]);
+    // Every fence is still found by the parser, in its place, with its text.
+    let mut bodies = Vec::new();
+    let mut depth = 0;
+    let mut inside = None;
+    for event in pulldown_cmark::Parser::new_ext(&woven[0], crate::parse::options()) {
+        use pulldown_cmark::{Event, Tag, TagEnd};
+        match event {
+            Event::Start(Tag::Item | Tag::BlockQuote(_)) => depth += 1,
+            Event::End(TagEnd::Item | TagEnd::BlockQuote(_)) => depth -= 1,
+            Event::Start(Tag::CodeBlock(_)) => inside = Some(String::new()),
+            Event::Text(text) => {
+                if let Some(body) = &mut inside {
+                    body.push_str(&text);
+                }
+            }
+            Event::End(TagEnd::CodeBlock) => bodies.push((depth, inside.take().unwrap())),
+            Event::Html(_) => assert_eq!(depth, 1, "HTML has left its list or quotation:\n{}", woven[0]),
+            _ => {}
+        }
+    }
+    let expected = ["1\n", "2\n", "3\n"].map(|body| (1, body.to_owned()));
+    assert_eq!(bodies, expected, "{}", woven[0]);
+}
+
+#[test]
+fn rust_lines_that_mdbook_would_hide_are_shown() {
+    let text = "```rust file=a.rs\n  # a\n#\n##b\n#[c]\n#!d\n```\n";
+    let (woven, extras) = weave(Target::Html, &[("a.md", text)]);
+    let shown = "\n  ## a\n##\n###b\n#[c]\n#!d\n```\n";
+    assert!(woven[0].contains(shown), "{}", woven[0]);
+    assert!(extras[1].children[0].content.contains(shown));
+}
+
+#[test]
+fn markdown_has_no_html_and_tests_are_ignored() {
+    let (woven, extras) = weave(Target::Markdown, &[FILE, PART]);
+    assert!(extras.is_empty());
+    assert!(!woven[0].contains("<div"));
+    assert!(woven[0].contains("**`d/x.rs`**\n\n```rust\n"), "{}", woven[0]);
+    assert!(woven[1].contains("\n**the \\<b\\> part** +=\n"), "{}", woven[1]);
+    assert!(woven[1].contains("*Becomes line 2 of `d/x.rs`."), "{}", woven[1]);
+    let (woven, _) = weave(Target::Test, &[FILE, PART]);
+    assert_eq!(woven[0], FILE.1.replace("rust file=d/x.rs", "rust,ignore"));
+}
+
+#[test]
+fn a_page_for_each_file_leads_back() {
+    let (_, extras) = weave(Target::Html, &[FILE, PART]);
+    let page = &extras[1].children[0];
+    assert_eq!(
+        (page.page.path.as_str(), page.page.title.as_str()),
+        ("tangle/files/d/x.rs.md", "d/x.rs")
+    );
+    for expected in [
+        "<a id=\"L1\" href=\"../../../a.md#file-d-x-rs\" title=\"d/x.rs in src/a.md:3\">1</a>\n",
+        "<a id=\"L2\" href=\"../../../sub/b.md#frag-the-b-part\" title=\"the &lt;b&gt; part in src/sub/b.md:2\">2</a>\n",
+        "<a id=\"L4\" href=\"../../../sub/b.md#frag-the-b-part.2\" title=\"the &lt;b&gt; part in src/sub/b.md:7\">4</a>\n",
+        "```rust,noplayground\nfn x() {\n    1;\n    2;\n    3;\n}\n```\n",
+    ] {
+        assert!(page.content.contains(expected), "{expected}\n{}", page.content);
+    }
+    assert!(
+        extras[1]
+            .content
+            .contains("<a href=\"files/d/x.rs.md\"><code>d/x.rs</code></a></td><td>5</td>")
+    );
+    assert!(
+        extras[0]
+            .content
+            .contains("<li id=\"id-x\"><code>x</code> <em>fn</em> <a href=\"../a.md#file-d-x-rs\"")
+    );
+}
+
+#[test]
+fn a_fence_in_a_generated_file_does_not_end_its_page() {
+    let (_, extras) = weave(Target::Html, &[("a.md", "~~~~md file=a.md\n````x\n~~~~\n")]);
+    assert!(extras[1].children[0].content.contains("\n`````md\n````x\n`````\n"));
+}
+
+#[test]
+fn ranges_in_words() {
+    assert_eq!(lines(std::slice::from_ref(&(3..4))), "line 3");
+    assert_eq!(lines(std::slice::from_ref(&(3..6))), "lines 3\u{2013}5");
+    assert_eq!(lines(&[3..6, 9..10, 20..22]), "lines 3\u{2013}5, 9 and 20\u{2013}21");
+    assert_eq!(lines(std::slice::from_ref(&(1..1))), "no line");
+}
