@@ -153,7 +153,9 @@ fn circular(model: &Model, start: FragmentId, circle: &[&(Place, FragmentId)]) -
     let mut steps = circle.iter();
     let first = steps.next().expect("a circle has at least one step");
     let closes = |id: FragmentId| {
-        if id == start {
+        if id == start && circle.len() == 1 {
+            "refers to itself".to_owned()
+        } else if id == start {
             format!("refers to `{name}` again")
         } else {
             format!("refers to `{}`", model.fragments[id].title())

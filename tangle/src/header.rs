@@ -110,10 +110,19 @@ fn parse_braced(braced: &str) -> Result<Option<Header>, String> {
             rest = after.trim_start();
             continue;
         }
+        if let Some(after) = rest.strip_prefix('#') {
+            // A name runs to the end, or to the next class or attribute.
+            let end = after
+                .match_indices(' ')
+                .map(|(at, _)| at)
+                .find(|&at| is_attribute(after[at..].trim_start()))
+                .unwrap_or(after.len());
+            header.set_name(after[..end].trim())?;
+            rest = after[end..].trim_start();
+            continue;
+        }
         let (word, after) = split_word(rest);
-        if let Some(name) = word.strip_prefix('#') {
-            header.set_name(name)?;
-        } else if let Some(class) = word.strip_prefix('.')
+        if let Some(class) = word.strip_prefix('.')
             && header.language.is_empty()
         {
             class.clone_into(&mut header.language);
@@ -155,6 +164,12 @@ impl Header {
             )),
         }
     }
+}
+
+/// Whether a class (`.rust`) or an attribute (`file=...`) begins here.
+fn is_attribute(text: &str) -> bool {
+    let (word, _) = split_word(text);
+    word.starts_with(['.', '#']) || word.contains('=')
 }
 
 /// Takes a ` +=` or ` :=` off the end.
@@ -208,6 +223,12 @@ mod tests {
             ("rust file=a.rs #whole file", Some("whole file"), Some("a.rs"), Define),
             ("rust #whole file file=a.rs", Some("whole file"), Some("a.rs"), Define),
             ("{.rust #one file=a.rs}", Some("one"), Some("a.rs"), Define),
+            (
+                "{.rust #the whole file .numberLines file=a.rs}",
+                Some("the whole file"),
+                Some("a.rs"),
+                Define,
+            ),
             ("{.rust #one +=}", Some("one"), None, Append),
             ("{.rust .numberLines file=a.rs}", None, Some("a.rs"), Define),
         ] {

@@ -40,7 +40,7 @@ pub mod summary;
 pub mod tangle;
 pub mod weave;
 
-use diagnostic::Diagnostic;
+use diagnostic::{Code, Diagnostic};
 use model::Model;
 use source::Book;
 use tangle::Tangled;
@@ -65,6 +65,14 @@ pub fn program(book: &Book) -> Result<Program, Vec<Diagnostic>> {
         let tangled = tangle::tangle(&model);
         return Ok(Program { model, tangled });
     }
+    // That a fence which is wrong in itself is not used either goes without saying.
+    let wrong: Vec<_> = diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.code != Code::UnusedFragment)
+        .map(|diagnostic| diagnostic.primary.place.clone())
+        .collect();
+    diagnostics
+        .retain(|diagnostic| diagnostic.code != Code::UnusedFragment || !wrong.contains(&diagnostic.primary.place));
     diagnostics.sort_by_key(|diagnostic| {
         let place = &diagnostic.primary.place;
         (place.source, place.range.start, diagnostic.code)

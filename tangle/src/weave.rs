@@ -61,7 +61,7 @@ pub struct Weaver<'a> {
     numbers: Vec<usize>,
     /// For each piece, the lines that it becomes, by file.
     lines: Vec<BTreeMap<&'a str, Vec<Range<usize>>>>,
-    /// For each fragment, the pieces that refer to it.
+    /// For each fragment, the pieces that refer to it, without those that were replaced.
     users: Vec<Vec<PieceId>>,
 }
 
@@ -91,6 +91,9 @@ impl<'a> Weaver<'a> {
         }
         let mut users = vec![Vec::new(); model.fragments.len()];
         for (id, piece) in model.pieces.iter().enumerate() {
+            if !model.fragments[piece.fragment].live().contains(&id) {
+                continue;
+            }
             for line in &piece.fence.lines {
                 let used = piece
                     .fence
@@ -270,7 +273,7 @@ impl<'a> Weaver<'a> {
             .iter()
             .map(|&user| self.link(here, user))
             .collect();
-        if !users.is_empty() {
+        if position >= fragment.replaced && !users.is_empty() {
             notes.push(format!("Used in {}.", list(&users)));
         }
         let mut used = Vec::new();

@@ -162,15 +162,10 @@ fn run(args: &TangleArgs) -> Result<Status, Error> {
     Ok(Status::Fine)
 }
 
-/// The nearest directory upwards that holds a book, as short a path as possible.
+/// The nearest directory upwards that holds a book, unless it is this one.
 fn find_root() -> Option<PathBuf> {
     let here = std::env::current_dir().ok()?;
-    let root = Project::find_root(&here)?;
-    if root == here {
-        Some(PathBuf::from("."))
-    } else {
-        Some(root)
-    }
+    Project::find_root(&here).filter(|root| *root != here)
 }
 
 fn summary(report: &Report) -> String {

@@ -1,0 +1,6 @@
+//! The commands as their users meet them: shells, programs and mdBook.
+
+mod cli;
+mod common;
+mod golden;
+mod mdbook;
