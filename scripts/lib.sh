@@ -1,5 +1,5 @@
 # What the other scripts share: names, places, messages, steps. Sourced by bash, never run.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 set -euo pipefail
 
@@ -52,7 +52,7 @@ lock() {
 # step NAME TEXT COMMAND...: runs COMMAND once in the life of the cached Host. It must be able to start again
 # after an interruption; only a step that came to its end is remembered. Its output goes to a log.
 step() {
-	local name=$1 text=$2 stamp=$host/done/$1 log=$cache/logs/$1.log begin=$SECONDS
+	local text=$2 stamp=$host/done/$1 log=$cache/logs/$1.log begin=$SECONDS
 	shift 2
 	[ -e "$stamp" ] && return
 	mkdir -p "$host/done" "$cache/logs"
