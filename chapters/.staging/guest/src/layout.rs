@@ -57,6 +57,16 @@ impl Phys {
         unsafe { page.write_bytes(0, PAGE_SIZE as usize) }
     }
 
+    /// Copies `bytes` to this address and what follows.
+    ///
+    /// # Safety
+    /// All of it must be inside physical memory, and nobody may hold a reference to it.
+    pub unsafe fn copy_from(self, bytes: &[u8]) {
+        let to = core::ptr::with_exposed_provenance_mut::<u8>(self.linear() as usize);
+        // SAFETY: as the caller promises.
+        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+    }
+
     /// Writes a plain value.
     ///
     /// # Safety

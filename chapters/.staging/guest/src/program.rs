@@ -150,15 +150,13 @@ fn load_segment(space: &mut AddressSpace, segment: &Segment) -> Result<(), LoadE
     Ok(())
 }
 
-/// Copies to `frame` what of the segment belongs into the page at `page`.
+/// Copies to `frame` what of the segment's contents belongs into the page at `page`.
 fn fill(frame: Phys, page: u64, segment: &Segment) {
-    for offset in 0..PAGE_SIZE {
-        let within = (page + offset).checked_sub(segment.address);
-        if let Some(&byte) = within.and_then(|at| segment.contents.get(at as usize)) {
-            // SAFETY: the frame was just allocated, and is mapped nowhere else.
-            unsafe { Phys(frame.0 + offset).write(byte) };
-        }
-    }
+    let start = page.max(segment.address);
+    let contents = segment.contents.get((start - segment.address) as usize..).unwrap_or(&[]);
+    let len = contents.len().min((page + PAGE_SIZE - start) as usize);
+    // SAFETY: the frame was just allocated, nobody else uses it, and what is copied ends before it does.
+    unsafe { Phys(frame.0 + start % PAGE_SIZE).copy_from(&contents[..len]) };
 }
 
 /// Goes to ring 3, and returns when [`leave_ring_3`] is called.
