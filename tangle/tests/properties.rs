@@ -1,0 +1,235 @@
+//! What holds for every book, tried on thousands of books thrown together at random (always the same ones).
+
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+use tangle::source::Book;
+use tangle::weave::{Page, Target, Weaver};
+
+/// What mdBook reads.
+const OPTIONS: Options = Options::ENABLE_TABLES
+    .union(Options::ENABLE_FOOTNOTES)
+    .union(Options::ENABLE_STRIKETHROUGH)
+    .union(Options::ENABLE_TASKLISTS)
+    .union(Options::ENABLE_HEADING_ATTRIBUTES)
+    .union(Options::ENABLE_DEFINITION_LIST)
+    .union(Options::ENABLE_GFM);
+
+/// A small generator of pseudo-random numbers: xorshift.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % sides as u64).unwrap()
+    }
+}
+
+/// Lines that are likely to mean something to each other.
+const LINES: &[&str] = &[
+    "",
+    "",
+    "text",
+    "```",
+    "```",
+    "~~~",
+    "````",
+    "```rust",
+    "```rust file=a.rs",
+    "```rust file=a.rs +=",
+    "```rust file=b/c.rs #two",
+    "```rust #one",
+    "```rust #one +=",
+    "  ```rust #one :=",
+    "~~~ {.c #two}",
+    "```c #two +=",
+    "> ```c #three",
+    "> ```",
+    "> code",
+    ">",
+    "- item",
+    "- ```rust #three",
+    "  ```rust #one +=",
+    "  ```",
+    "  code",
+    "1. > ```c #two +=",
+    "\t<<two>>",
+    "    <<one>>",
+    "<<three>>",
+    "<< two >>",
+    "é <<one>> é",
+    "\tcode\u{e9}",
+    "# not a heading",
+    "<div>",
+    "</div>",
+    "[^1]: ```rust #one +=",
+    "| a | b |",
+    "\r",
+    "    code",
+    "fn f() { r#\"",
+    "'\"\\",
+];
+
+fn book(dice: &mut Dice) -> Book {
+    let chapters = 1 + dice.roll(3);
+    Book::new((0..chapters).map(|chapter| {
+        let mut text = String::new();
+        for _ in 0..dice.roll(40) {
+            text.push_str(LINES[dice.roll(LINES.len())]);
+            text.push('\n');
+        }
+        (format!("c{chapter}.md"), text)
+    }))
+}
+
+/// Books that are free of mistakes more often than chance would make them.
+fn sound_book(dice: &mut Dice) -> Book {
+    let names = ["one", "two", "three", "four"];
+    let mut fences = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        // A fragment refers only to later ones, the file to all.
+        let mut pieces = vec![format!("#{name}")];
+        for _ in 0..dice.roll(3) {
+            pieces.push(format!("#{name} {}", ["+=", ":="][dice.roll(2)]));
+        }
+        for header in pieces {
+            let mut code = String::new();
+            for _ in 0..dice.roll(6) {
+                let line = match dice.roll(5) {
+                    0 => String::new(),
+                    1 if at + 1 < names.len() => format!("\t<<{}>>", names[at + 1 + dice.roll(names.len() - at - 1)]),
+                    2 => "    let \u{e9} = 1;".to_owned(),
+                    3 => "\t\tdeep(); ".to_owned(),
+                    _ => "code".to_owned(),
+                };
+                code.push_str(&line);
+                code.push('\n');
+            }
+            fences.push(format!("```rust {header}\n{code}```\n"));
+        }
+    }
+    let file = "```rust file=a.rs\n<<one>>\n  <<two>>\n\t <<three>>\n<<four>>\n<<two>>\n```\n".to_owned();
+    fences.insert(dice.roll(fences.len()), file);
+    let text: String = fences
+        .iter()
+        .map(|fence| match dice.roll(4) {
+            0 => format!("- in a list\n\n{}\n", indent(fence, "  ")),
+            1 => format!("{}\n", indent(fence, "> ")),
+            2 => format!("1. > both\n   >\n{}\n", indent(fence, "   > ")),
+            _ => format!("text\n\n{fence}\n"),
+        })
+        .collect();
+    Book::new([("a.md", text)])
+}
+
+fn indent(text: &str, prefix: &str) -> String {
+    text.lines().flat_map(|line| [prefix, line, "\n"]).collect()
+}
+
+/// Every generated line is the line of the chapter that the map names, moved by the columns that it says.
+fn the_map_tells_the_truth(book: &Book, program: &tangle::Program) {
+    let map = program.tangled.line_map(book, &program.model);
+    for (path, file) in &program.tangled.files {
+        assert_eq!(map.files[path].lines, file.text.lines().count());
+        for (at, line) in file.text.lines().enumerate() {
+            let origin = map.origin(path, at + 1, 1).expect("every line has an origin");
+            let chapter = book
+                .sources
+                .iter()
+                .find(|source| source.path() == origin.source)
+                .unwrap();
+            let written = chapter.text().lines().nth(origin.line - 1).unwrap();
+            if line.trim().is_empty() {
+                continue;
+            }
+            let indentation = line.chars().take_while(|c| c.is_whitespace()).count();
+            let origin = map.origin(path, at + 1, indentation + 1).unwrap();
+            let rest: String = written.chars().skip(origin.column - 1).collect();
+            assert_eq!(rest.trim_end(), line.trim_start().trim_end(), "{path}:{}", at + 1);
+        }
+    }
+}
+
+fn weaving_keeps_the_program(book: &Book, program: &tangle::Program) {
+    let pages: Vec<_> = book
+        .sources
+        .iter()
+        .map(|source| Page {
+            path: source.path().to_owned(),
+            title: source.path().to_owned(),
+        })
+        .collect();
+    for target in [Target::Html, Target::Markdown, Target::Test] {
+        let weaver = Weaver::new(book, program, &pages, target);
+        for (index, source) in book.sources.iter().enumerate() {
+            let woven = weaver.chapter(index);
+            if !program.model.pieces.iter().any(|piece| piece.source == index) {
+                assert_eq!(woven, source.text());
+            }
+            if target != Target::Html || !source.text().contains("# ") {
+                assert_eq!(
+                    code_blocks(&woven),
+                    code_blocks(source.text()),
+                    "{}\n====\n{woven}",
+                    source.text()
+                );
+            }
+            if target == Target::Test {
+                assert_eq!(woven.lines().count(), source.text().lines().count());
+            }
+        }
+        drop(weaver.appendix());
+    }
+}
+
+/// The text of all code blocks as a renderer sees them.
+fn code_blocks(markdown: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut inside = false;
+    for event in Parser::new_ext(markdown, OPTIONS) {
+        match event {
+            Event::Start(Tag::CodeBlock(_)) => {
+                inside = true;
+                blocks.push(String::new());
+            }
+            Event::End(TagEnd::CodeBlock) => inside = false,
+            Event::Text(text) if inside => blocks.last_mut().unwrap().push_str(&text),
+            _ => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn any_text_is_read_and_woven_without_a_panic() {
+    let mut dice = Dice(1);
+    let mut sound = 0;
+    for _ in 0..4_000 {
+        let book = book(&mut dice);
+        match tangle::program(&book) {
+            Ok(program) => {
+                sound += usize::from(!program.tangled.files.is_empty());
+                the_map_tells_the_truth(&book, &program);
+                weaving_keeps_the_program(&book, &program);
+            }
+            Err(diagnostics) => {
+                let json = tangle::diagnostic::render(&book, &diagnostics[..1], tangle::diagnostic::Format::Json);
+                assert!(json.starts_with('{'));
+            }
+        }
+    }
+    assert!(sound > 5, "only {sound} of these books were programs");
+}
+
+#[test]
+fn every_line_of_a_program_is_where_the_map_says() {
+    let mut dice = Dice(2);
+    for _ in 0..1_500 {
+        let book = sound_book(&mut dice);
+        let program = tangle::program(&book)
+            .map_err(|diagnostics| tangle::diagnostic::render(&book, &diagnostics, tangle::diagnostic::Format::Human))
+            .unwrap_or_else(|shown| panic!("{shown}\n{}", book.sources[0].text()));
+        the_map_tells_the_truth(&book, &program);
+        weaving_keeps_the_program(&book, &program);
+    }
+}
