@@ -1,0 +1,280 @@
+//! The kit: what every test guest has below its body.
+//!
+//! It makes the hypercalls of the script, then jumps to the body. Its trap stubs (16 bytes apart, at [`KIT_STUBS`]) log every
+//! trap and go on as [`RESUME`] says, count every interrupt, and obey `irq_enabled` as a guest must. Its system call entry (at
+//! [`KIT_SYSCALL`]) knows a few calls, by RAX:
+//!
+//! | RAX | effect |
+//! |-----|--------|
+//! | 0 | log what was found on entry; power off with status RDI |
+//! | 1 | log what was found on entry; return RDI + 1 |
+//! | 2 | continue in ring 1 at [`RESUME`] |
+
+use super::Blob;
+use crate::abi::{data, hc, sel};
+use crate::layout::*;
+
+#[unsafe(naked)]
+unsafe extern "C" fn code() {
+    core::arch::naked_asm!(
+        ".quad 7779f - 7778f",
+        "7778:",
+        ".set BASE, {base}",
+        ".set DATA, {data}",
+        // --- entry: the script, then the body -------------------------------------------------------------------
+        "mov r15, BASE",
+        "lea rsp, [r15 + {stack_top}]",
+        "lea r14, [r15 + {script}]",
+        "mov r13, [r15 + {script_len}]",
+        "2: test r13, r13",
+        "jz 3f",
+        "mov rax, [r14]",
+        "mov rdx, [r14 + 8]",
+        "mov rbx, [r14 + 16]",
+        "mov rcx, [r14 + 24]",
+        "int 0x1f",
+        "mov [r14], rax",
+        "add r14, 32",
+        "dec r13",
+        "jmp 2b",
+        "3: lea rax, [r15 + {body}]",
+        "push rax",
+        "xor eax, eax",
+        "xor ebx, ebx",
+        "xor ecx, ecx",
+        "xor edx, edx",
+        "xor r14d, r14d",
+        "ret",
+        // --- a trap or interrupt; the stack: vector, error code, RIP, CS, RFLAGS, RSP, SS ------------------------
+        "4: push rax",
+        "push rbx",
+        "push rcx",
+        "push rdx",
+        "mov rax, BASE",
+        "mov rbx, [rsp + 32]",
+        "cmp rbx, 32",
+        "jb 5f",
+        "cmp rbx, 64",
+        "jb 7f",
+        // A trap: into the log, if there is room.
+        "5: mov rcx, [rax + {traps}]",
+        "cmp rcx, {trap_max}",
+        "jae 6f",
+        "inc qword ptr [rax + {traps}]",
+        "imul rcx, rcx, {trap_size}",
+        "lea rcx, [rax + rcx + {traps} + {trap_size}]",
+        "mov [rcx], rbx", // vector
+        "mov rdx, [rsp + 40]",
+        "mov [rcx + 8], rdx", // error code
+        "mov rdx, [rsp + 48]",
+        "mov [rcx + 16], rdx", // RIP
+        "mov rdx, [rsp + 56]",
+        "mov [rcx + 24], rdx", // CS
+        "mov rdx, [rsp + 64]",
+        "mov [rcx + 32], rdx", // RFLAGS
+        "mov rdx, [rsp + 72]",
+        "mov [rcx + 40], rdx", // RSP
+        "mov rdx, [rsp + 80]",
+        "mov [rcx + 48], rdx", // SS
+        "mov rdx, [rax + DATA + {cr2}]",
+        "mov [rcx + 56], rdx",
+        "lea rdx, [rsp + 48]",
+        "mov [rcx + 64], rdx", // where the CPU's frame lies
+        "mov rdx, cs",
+        "mov [rcx + 72], rdx",
+        "mov rdx, ss",
+        "mov [rcx + 80], rdx",
+        "pushfq",
+        "pop rdx",
+        "mov [rcx + 88], rdx",
+        "mov rdx, [rsp + 24]",
+        "mov [rcx + 96], rdx", // RAX
+        "mov rdx, [rax + DATA]",
+        "mov [rcx + 104], rdx", // irq_enabled in the handler
+        "6: mov rcx, [rax + {resume}]",
+        "cmp rcx, 1",
+        "jb 41f",
+        "je 8f",
+        // Continue at RESUME in ring 1, with a fresh stack.
+        "mov r15, rax",
+        "mov [rsp + 48], rcx",
+        "mov qword ptr [rsp + 56], {kernel_cs}",
+        "mov qword ptr [rsp + 64], {kernel_flags}",
+        "lea rcx, [rax + {stack_top}]",
+        "mov [rsp + 72], rcx",
+        "mov qword ptr [rsp + 80], {kernel_ds}",
+        "jmp 9f",
+        // RESUME is 0: say which trap it was, and end.
+        "41: mov eax, {poweroff}",
+        "lea rdx, [rbx + 100]",
+        "int 0x1f",
+        "ud2",
+        // --- an interrupt ----------------------------------------------------------------------------------------
+        "7: inc qword ptr [rax + rbx * 8 + {irq_count} - 32 * 8]",
+        "mov rcx, [rax + {irq_total}]",
+        "inc qword ptr [rax + {irq_total}]",
+        "cmp rcx, {irq_order_max}",
+        "jae 42f",
+        "lea edx, [rbx - 32]",
+        "mov [rax + rcx + {irq_order}], dl",
+        "42: mov rdx, [rsp + 48]",
+        "mov [rax + {irq_rip}], rdx",
+        "mov rdx, [rsp + 56]",
+        "mov [rax + {irq_cs}], rdx",
+        "lea rdx, [rsp + 48]",
+        "mov [rax + {irq_frame}], rdx",
+        "cmp rbx, 32",
+        "jne 8f",
+        "mov rdx, [rax + {rearm}]",
+        "test rdx, rdx",
+        "jz 8f",
+        "push rax",
+        "mov eax, {set_clockevent}",
+        "int 0x1f",
+        "pop rax",
+        // --- back: irq_enabled as the frame has it, and whatever waited meanwhile --------------------------------
+        "8: mov rcx, [rsp + 64]",
+        "and ecx, 0x200",
+        "mov [rax + DATA], rcx",
+        "jz 9f",
+        "cmp qword ptr [rax + DATA + {irq_pending}], 0",
+        "je 9f",
+        "mov eax, {send_interrupts}",
+        "int 0x1f",
+        "9: pop rdx",
+        "pop rcx",
+        "pop rbx",
+        "pop rax",
+        "add rsp, 16",
+        "iretq",
+        // --- one stub for each vector below 64, and one for 0x80 -------------------------------------------------
+        ".skip {stubs} - (. - 7778b)",
+        ".set vmtests_vector, 0",
+        ".rept 65",
+        "40:",
+        ".if !((vmtests_vector == 8) || ((vmtests_vector >= 10) && (vmtests_vector <= 14)) || (vmtests_vector == 17) || (vmtests_vector == 21))",
+        "push 0",
+        ".endif",
+        ".if vmtests_vector == 64",
+        "push 0x80",
+        ".else",
+        "push vmtests_vector",
+        ".endif",
+        "jmp 4b",
+        ".skip 16 - (. - 40b)",
+        ".set vmtests_vector, vmtests_vector + 1",
+        ".endr",
+        // --- system calls: RCX = user RIP, R11 = user RFLAGS, RSP still the user's -------------------------------
+        ".skip {syscall} - (. - 7778b)",
+        "20: mov [rip + 30f], rsp",
+        "mov rsp, [rip + 31f]",
+        "push rbx",
+        "mov rbx, BASE",
+        "mov qword ptr [rbx + DATA], 0",
+        ".skip {cover} - (. - 20b), 0x90",
+        "cmp rax, 2",
+        "je 21f",
+        "push rdx",
+        "mov [rbx + {log}], rcx",
+        "mov [rbx + {log} + 8], r11",
+        "mov rdx, [rip + 30f]",
+        "mov [rbx + {log} + 16], rdx",
+        "mov rdx, cs",
+        "mov [rbx + {log} + 24], rdx",
+        "mov rdx, ss",
+        "mov [rbx + {log} + 32], rdx",
+        "pushfq",
+        "pop qword ptr [rbx + {log} + 40]",
+        "test rax, rax",
+        "jz 22f",
+        "lea rax, [rdi + 1]",
+        "pop rdx",
+        "mov qword ptr [rbx + DATA], 0x200",
+        "cmp qword ptr [rbx + DATA + {irq_pending}], 0",
+        "je 23f",
+        "push rax",
+        "mov eax, {send_interrupts}",
+        "int 0x1f",
+        "pop rax",
+        "23: pop rbx",
+        "push {user_ds}",
+        "push qword ptr [rip + 30f]",
+        "push r11",
+        "push {user_cs}",
+        "push rcx",
+        "iretq",
+        "21: mov r15, rbx",
+        "lea rsp, [r15 + {stack_top}]",
+        "jmp [r15 + {resume}]",
+        "22: mov rdx, rdi",
+        "mov eax, {poweroff}",
+        "int 0x1f",
+        "ud2",
+        ".balign 8",
+        "30: .quad 0",
+        "31: .quad BASE + {kstack_top}",
+        // --- into the user program, with its flags in RDI --------------------------------------------------------
+        ".skip {enter_user} - (. - 7778b)",
+        "push {user_ds}",
+        "mov rax, {user_stack}",
+        "push rax",
+        "or rdi, 0x202",
+        "push rdi",
+        "push {user_cs}",
+        "mov rax, {user_va}",
+        "push rax",
+        "xor eax, eax",
+        "iretq",
+        "7779:",
+        base = const PAGE_OFFSET as i64,
+        data = const DATA,
+        stack_top = const STACK_TOP,
+        script = const SCRIPT,
+        script_len = const SCRIPT_LEN,
+        body = const BODY,
+        traps = const TRAPS,
+        trap_max = const TRAP_MAX,
+        trap_size = const TRAP_SIZE,
+        cr2 = const data::CR2,
+        resume = const RESUME,
+        kernel_cs = const sel::KERNEL_CS,
+        kernel_ds = const sel::KERNEL_DS,
+        kernel_flags = const crate::abi::KERNEL_FLAGS,
+        poweroff = const hc::POWEROFF,
+        irq_count = const IRQ_COUNT,
+        irq_total = const IRQ_TOTAL,
+        irq_order = const IRQ_ORDER,
+        irq_order_max = const IRQ_ORDER_MAX,
+        irq_rip = const IRQ_RIP,
+        irq_cs = const IRQ_CS,
+        irq_frame = const IRQ_FRAME,
+        rearm = const REARM,
+        set_clockevent = const hc::SET_CLOCKEVENT,
+        irq_pending = const data::IRQ_PENDING,
+        send_interrupts = const hc::SEND_INTERRUPTS,
+        stubs = const KIT_STUBS,
+        syscall = const KIT_SYSCALL,
+        cover = const KIT_SYSCALL_COVER,
+        log = const SYSCALL_LOG,
+        user_ds = const sel::USER_DS,
+        user_cs = const sel::USER_CS,
+        kstack_top = const KSTACK_TOP,
+        enter_user = const KIT_ENTER_USER,
+        user_stack = const USER_STACK_VA,
+        user_va = const USER_VA,
+    )
+}
+
+/// The kit's code.
+pub const CODE: Blob = Blob::Assembled(code);
+
+/// Where the kit handles a vector.
+pub const fn stub(vector: u64) -> u64 {
+    let index = if vector == 0x80 { 64 } else { vector };
+    va(KIT + KIT_STUBS + index * 16)
+}
+
+/// The kit's system call entry.
+pub const SYSCALL_ENTRY: u64 = va(KIT + KIT_SYSCALL);
+/// Its stretch in which no interrupt may arrive: until RSP is the kernel's and interrupts are off.
+pub const SYSCALL_COVERED: (u64, u64) = (SYSCALL_ENTRY, va(KIT + KIT_SYSCALL + KIT_SYSCALL_COVER));

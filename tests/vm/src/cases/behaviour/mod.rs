@@ -1,0 +1,32 @@
+//! What a well-behaved guest may rely on.
+
+mod dma;
+mod emulation;
+mod hypercalls;
+mod interrupts;
+mod launcher;
+mod migration;
+mod paging;
+mod start;
+mod traps;
+mod user;
+
+use crate::harness::Case;
+
+pub(super) fn cases() -> Vec<Case> {
+    [
+        start::cases(),
+        hypercalls::cases(),
+        traps::cases(),
+        interrupts::cases(),
+        dma::cases(),
+        user::cases(),
+        paging::cases(),
+        emulation::cases(),
+        migration::cases(),
+        launcher::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

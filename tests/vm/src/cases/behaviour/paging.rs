@@ -1,0 +1,165 @@
+//! Page tables as a CPU would read and mark them.
+
+use crate::abi::hc;
+use crate::blobs::work;
+use crate::guest::Guest;
+use crate::harness::{Case, Outcome, check, same};
+use crate::layout::*;
+use crate::tables::pte;
+
+const TARGET: u64 = 0xffff_9000_0000_0000;
+
+/// Touches TARGET (bit 0 reads, bit 1 writes), mapped at `level` (1 or 2); the entry afterwards.
+fn touched(level: u32, access: u64) -> Outcome<(Guest, u64)> {
+    let mut guest = Guest::new(work::TOUCH);
+    match level {
+        1 => guest.tables.map(TARGET, FREE, pte::KERNEL),
+        _ => guest.tables.map_2m(TARGET, 2 << 20, pte::KERNEL),
+    }
+    let at = guest.tables.entry(TARGET, level);
+    guest.param(0, TARGET).param(1, access);
+    guest.run_to_poweroff(0)?;
+    let entry = guest.ram.word(at);
+    Ok((guest, entry))
+}
+
+/// A and D, as a number: 0 none, 1 accessed, 3 accessed and dirty.
+fn marks(entry: u64) -> u64 {
+    u64::from(entry & pte::A != 0) + 2 * u64::from(entry & pte::D != 0)
+}
+
+/// Changes the entry of TARGET from one page to another while it is in use; `how` is the parameter of REMAP.
+fn remap(how: u64) -> Outcome {
+    let mut guest = Guest::new(work::REMAP);
+    guest.tables.map(TARGET, FREE, pte::KERNEL);
+    let at = guest.tables.entry(TARGET, 1);
+    guest.ram.set_word(FREE, 0x1111);
+    guest.ram.set_word(FREE + PAGE, 0x2222);
+    guest.param(0, TARGET).param(1, va(at)).param(2, (FREE + PAGE) | pte::KERNEL).param(3, how);
+    guest.run_to_poweroff(0)?;
+    same("before", guest.out(0), 0x1111)?;
+    same("after", guest.out(1), 0x2222)
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("paging/untouched-is-unmarked", || same("A and D", marks(touched(1, 0)?.1), 0)),
+        Case::new("paging/reading-marks-accessed", || same("A and D", marks(touched(1, 1)?.1), 1)),
+        Case::new("paging/writing-marks-dirty", || same("A and D", marks(touched(1, 2)?.1), 3)),
+        Case::new("paging/reading-then-writing-marks-dirty", || same("A and D", marks(touched(1, 3)?.1), 3)),
+        Case::new("paging/reading-marks-the-tables-on-the-way", || {
+            let (mut guest, _) = touched(1, 1)?;
+            for level in 2..=4 {
+                let at = guest.tables.entry(TARGET, level);
+                check!(guest.ram.word(at) & pte::A != 0, "the entry of level {level} is not marked accessed");
+            }
+            Ok(())
+        }),
+        Case::new("paging/marks-again-after-a-flush", || {
+            let mut guest = Guest::new(work::TOUCH_AGAIN);
+            guest.tables.map(TARGET, FREE, pte::KERNEL);
+            let at = guest.tables.entry(TARGET, 1);
+            guest.param(0, TARGET).param(1, va(at));
+            guest.run_to_poweroff(0)?;
+            same("A and D after reading and writing", marks(guest.out(0)), 3)?;
+            same("A and D after clearing and FLUSH_TLB", marks(guest.out(1)), 0)?;
+            same("A and D after reading", marks(guest.out(2)), 1)?;
+            same("A and D after writing", marks(guest.out(3)), 3)
+        }),
+        Case::new("paging/2m-page", || {
+            let mut guest = Guest::new(work::TOUCH);
+            guest.tables.map_2m(TARGET, 2 << 20, pte::KERNEL);
+            guest.param(0, TARGET + 0x12_3450).param(1, 3);
+            guest.ram.set_word((2 << 20) + 0x12_3450, 0x7777);
+            guest.run_to_poweroff(0)?;
+            same("read", guest.out(0), 0x7777)?;
+            same("written", guest.ram.word((2 << 20) + 0x12_3450), 0x5afe)
+        }),
+        Case::new("paging/2m-page-is-marked", || {
+            same("A and D after reading", marks(touched(2, 1)?.1), 1)?;
+            same("A and D after writing", marks(touched(2, 2)?.1), 3)
+        }),
+        Case::new("paging/2m-page-every-part", || {
+            let mut guest = Guest::new(crate::blobs::attack::TOUCH_MANY);
+            guest.tables.map_2m(TARGET, 2 << 20, pte::KERNEL);
+            guest.param(0, TARGET).param(1, PAGE).param(2, 512).param(3, 2);
+            guest.run_to_poweroff(0)?;
+            for page in 0..512 {
+                same(&format!("page {page}"), guest.ram.word((2 << 20) + page * PAGE), 2)?;
+            }
+            Ok(())
+        }),
+        Case::new("paging/remap-with-set-pte", || remap(0)),
+        Case::new("paging/remap-with-flush-tlb", || remap(1)),
+        Case::new("paging/remap-with-set-table", || remap(2)),
+        Case::new("paging/other-tables-with-new-pgtable", || {
+            // Two top levels that differ in TARGET only; the script switches to the second.
+            let mut guest = Guest::new(work::TOUCH);
+            let second = FREE + 16 * PAGE;
+            guest.tables.map(TARGET, FREE, pte::KERNEL);
+            guest.ram.set_bytes(second, &guest.ram.bytes(guest.tables.top, PAGE));
+            let (level3, level2, level1) = (second + PAGE, second + 2 * PAGE, second + 3 * PAGE);
+            guest.ram.set_word(second + 8 * crate::tables::index(TARGET, 4), level3 | pte::TABLE);
+            guest.ram.set_word(level3, level2 | pte::TABLE);
+            guest.ram.set_word(level2, level1 | pte::TABLE);
+            guest.ram.set_word(level1, (FREE + PAGE) | pte::KERNEL);
+            guest.ram.set_word(FREE, 0x1111);
+            guest.ram.set_word(FREE + PAGE, 0x2222);
+            guest.call([hc::NEW_PGTABLE, second, 0, 0]);
+            guest.param(0, TARGET).param(1, 1);
+            guest.run_to_poweroff(0)?;
+            same("read through the second tables", guest.out(0), 0x2222)
+        }),
+        Case::new("paging/one-page-at-two-addresses", || {
+            let mut guest = Guest::new(work::TOUCH);
+            guest.tables.map(TARGET, FREE, pte::KERNEL);
+            guest.tables.map(TARGET + PAGE, FREE, pte::P);
+            guest.param(0, TARGET).param(1, 2);
+            guest.run_to_poweroff(0)?;
+            same("written through one", guest.ram.word(FREE), 0x5afe)
+        }),
+        Case::new("paging/guest-sees-what-the-launcher-writes", || {
+            let mut guest = Guest::new(work::COUNT_UP);
+            guest.boot()?;
+            let ram = guest.ram.clone();
+            let other = std::thread::spawn(move || {
+                let counted = crate::harness::wait_until("the guest counts", || ram.word(COUNT) > 100);
+                ram.set_word(STOP, 1);
+                counted
+            });
+            let reason = guest.finish()?;
+            crate::harness::join(other)?;
+            guest.powered_off(&reason, 0)
+        }),
+        Case::new("paging/fork-of-the-launcher-tears-nothing", || {
+            // After fork the Launcher's pages are copied on write: guest and Launcher must still see the same ones.
+            use nix::unistd::{ForkResult, fork};
+            let mut guest = Guest::new(work::SEND_MANY);
+            guest.dma(DMA, &[(BUFFER, 16)]);
+            guest.param(0, 6);
+            guest.boot()?;
+            for _ in 0..6 {
+                guest.step()?;
+                // SAFETY: this case has one thread.
+                let child = match unsafe { fork() }.map_err(|e| e.to_string())? {
+                    ForkResult::Child => loop {
+                        nix::unistd::pause();
+                    },
+                    ForkResult::Parent { child } => child,
+                };
+                guest.ram.set_word32(DMA, 16);
+                same("what the Launcher sees of the guest's count", guest.ram.word(COUNT), guest.ram.word(COUNT))?;
+                let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGSTOP);
+            }
+            guest.powered_off(&guest.finish()?, 0)?;
+            same("lists that the guest saw answered", guest.ram.word(COUNT), 6)
+        }),
+        Case::new("paging/shared-memory", || {
+            // A guest in a mapping that two processes share.
+            let mut guest = Guest::in_memory(work::TOUCH, crate::ram::Ram::shared(MEMORY));
+            guest.param(0, va(FREE)).param(1, 3);
+            guest.run_to_poweroff(0)?;
+            same("written", guest.ram.word(FREE), 0x5afe)
+        }),
+    ]
+}

@@ -1,0 +1,162 @@
+//! Selectors: far jumps and calls, IRETQ, segment registers, flags.
+
+use super::{hostile, survives};
+use crate::abi::sel;
+use crate::blobs::{attack, work};
+use crate::guest::Guest;
+use crate::harness::{Case, check, same};
+use crate::layout::*;
+
+const NT: u64 = 1 << 14;
+const IOPL: u64 = 3 << 12;
+const TF: u64 = 1 << 8;
+
+/// Ends well, or with a trap that the guest's own kit took (status 100 + vector): never worse.
+fn ends_or_traps(guest: &mut Guest) -> crate::harness::Outcome<String> {
+    guest.traps().interrupts();
+    let reason = guest.run()?;
+    let fine = reason == "POWEROFF: 0" || ["POWEROFF: 110", "POWEROFF: 111", "POWEROFF: 112", "POWEROFF: 113", "POWEROFF: 114"].contains(&reason.as_str());
+    check!(fine, "expected the end, or a trap of the guest's own, got {reason:?}");
+    Ok(reason)
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (call, name) in [(0, "jump"), (1, "call")] {
+        cases.push(hostile(format!("far/{name}"), move || {
+            for selector in 0..=0x130u64 {
+                let mut guest = Guest::new(attack::FAR);
+                guest.param(0, selector).param(1, call);
+                let reason = ends_or_traps(&mut guest).map_err(|e| format!("selector {selector:#x}: {e}"))?;
+                let own = selector & !3 == sel::KERNEL_CS & !3;
+                check!(own || reason != "POWEROFF: 0", "a far {name} to selector {selector:#x} worked");
+                if reason != "POWEROFF: 0" {
+                    let trap = guest.trap(0);
+                    let named = trap.error == selector & !3 || matches!(trap.vector, 12..=14) && trap.error == 0;
+                    check!(named && trap.cs == sel::KERNEL_CS, "selector {selector:#x}: {trap:x?}");
+                }
+            }
+            Ok(())
+        }));
+    }
+    for (name, cs) in [
+        ("ring-0-code", 0x10),
+        ("ring-0-data", 0x18),
+        ("own-code-with-rpl-0", 0x60),
+        ("own-code-with-rpl-2", 0x62),
+        ("null", 0),
+        ("task-state", 0x40),
+        ("local-table", 0x50),
+        ("beyond-the-table", 0xfff8),
+        ("32-bit-kernel", 0x8),
+        ("own-data", sel::KERNEL_DS),
+    ] {
+        cases.push(hostile(format!("iretq/{name}"), move || {
+            let mut guest = Guest::new(attack::IRET);
+            guest.param(0, cs).param(1, 0x202).param(2, sel::KERNEL_DS).param(3, 0);
+            let reason = ends_or_traps(&mut guest)?;
+            check!(reason == "POWEROFF: 113", "expected #GP, got {reason:?}");
+            same("the error code names the selector", guest.trap(0).error, cs & !3)
+        }));
+    }
+    for (name, cs, ss) in [("32-bit-user", 0x23, 0x2b), ("user-with-kernel-stack", 0x33, 0x69), ("kernel-with-user-stack", 0x61, 0x2b), ("kernel-with-ring-0-stack", 0x61, 0x18), ("kernel-with-null-stack", 0x61, 1), ("kernel-with-null-stack-of-ring-0", 0x61, 0)] {
+        cases.push(hostile(format!("iretq/{name}"), move || {
+            let mut guest = Guest::new(attack::IRET);
+            guest.user(work::USER_EXIT);
+            guest.param(0, cs).param(1, 0x202).param(2, ss).param(3, if cs & 3 == 3 { USER_VA } else { 0 });
+            ends_or_traps(&mut guest).map(drop)
+        }));
+    }
+    for (name, rip) in [("not-canonical", 1 << 63), ("just-over-the-lower-half", 0x8000_0000_0000), ("nowhere", 0xffff_9000_0000_0000)] {
+        cases.push(hostile(format!("iretq/to-{name}"), move || {
+            let mut guest = Guest::new(attack::IRET);
+            guest.param(0, sel::KERNEL_CS).param(1, 0x202).param(2, sel::KERNEL_DS).param(3, rip);
+            let reason = ends_or_traps(&mut guest)?;
+            check!(reason == "POWEROFF: 113" || reason == "POWEROFF: 114", "got {reason:?}");
+            Ok(())
+        }));
+    }
+    for (name, flags) in [("iopl", IOPL), ("if-off", 0), ("everything", 0x3f7fd5 & !TF & !NT)] {
+        cases.push(hostile(format!("iretq/flags-{name}"), move || {
+            let mut guest = Guest::new(attack::IRET);
+            guest.param(0, sel::KERNEL_CS).param(1, flags | 2).param(2, sel::KERNEL_DS).param(3, 0);
+            ends_or_traps(&mut guest).map(drop)
+        }));
+    }
+    for (name, flags) in [("iopl", IOPL), ("nested-task", NT), ("if-off", 0), ("alignment", 1 << 18), ("virtual-8086", 3 << 17), ("identification", 1 << 21), ("direction", 1 << 10), ("everything-but-trap", 0x3f7fd5 & !TF)] {
+        cases.push(hostile(format!("popf/{name}"), move || {
+            let mut guest = Guest::new(attack::POPF);
+            guest.param(0, flags | 2);
+            ends_or_traps(&mut guest)?;
+            check!(guest.out(0) & IOPL == 0, "IOPL became {:#x}", guest.out(0));
+            check!(guest.out(0) & 0x200 != 0, "the real interrupt flag went off: {:#x}", guest.out(0));
+            Ok(())
+        }));
+    }
+    cases.push(hostile("trap-flag/nobody-handles-it", || {
+        let mut guest = Guest::new(attack::POPF);
+        guest.param(0, TF | 2);
+        let reason = guest.run()?;
+        check!(reason.starts_with("unhandled trap 1 at 0xffffffff8001"), "got {reason:?}");
+        Ok(())
+    }));
+    cases.push(hostile("trap-flag/across-a-hypercall", || {
+        let mut guest = Guest::new(attack::STEP);
+        guest.traps();
+        guest.run_to_poweroff(0)?;
+        let traps = guest.trap_log();
+        check!(traps.len() >= 6 && traps.iter().all(|t| t.vector == 1 && t.cs == sel::KERNEL_CS), "expected single-step traps, got {traps:x?}");
+        Ok(())
+    }));
+    cases.push(hostile("trap-flag/held-back-by-mov-ss", || {
+        let mut guest = Guest::new(attack::STEP_MOV_SS);
+        guest.traps();
+        let reason = guest.run()?;
+        // SYSCALL with no entry is #UD, after which the kit (RESUME = 1) returns to it for ever: the log then is full of it.
+        let traps = guest.trap_log();
+        check!(traps.iter().all(|t| matches!(t.vector, 1 | 6) && t.cs == sel::KERNEL_CS), "{reason:?}, {traps:x?}");
+        Ok(())
+    }));
+    cases.push(hostile("trap-flag/across-a-system-call", || {
+        let mut guest = Guest::new(work::ENTER_USER);
+        guest.traps().user(attack::USER_STEP);
+        guest.ram.set_word(RESUME, 1);
+        guest.run_to_poweroff(0)?;
+        let traps = guest.trap_log();
+        check!(!traps.is_empty() && traps.iter().all(|t| t.vector == 1 && matches!(t.cs, 0x33 | 0x61)), "{traps:x?}");
+        check!(traps.iter().any(|t| t.cs == 0x33), "no single-step trap from ring 3: {traps:x?}");
+        Ok(())
+    }));
+    cases.push(survives("selectors/all-of-them", || {
+        let mut guest = Guest::new(attack::SELECTORS);
+        guest.traps();
+        guest.param(0, 0).param(1, 0x140);
+        guest
+    }));
+    cases.push(hostile("selectors/null-then-the-timer", || {
+        let mut guest = Guest::new(attack::SEGMENT_MESS);
+        guest.boot()?;
+        same("killed by nothing", guest.finish_within(30)?, None)?;
+        guest.ram.set_word(STOP, 1);
+        guest.powered_off(&guest.finish()?, 0)
+    }));
+    for (name, ss) in [("null-of-ring-1", 1), ("own", sel::KERNEL_DS)] {
+        cases.push(survives(format!("stack-selector/{name}"), move || {
+            let mut guest = Guest::new(attack::STACK_SELECTOR);
+            guest.traps().interrupts();
+            guest.param(0, ss);
+            guest
+        }));
+    }
+    for (name, ss) in [("ring-0", 0x18), ("user", 0x2b), ("code", 0x61), ("null-of-ring-0", 0), ("null-of-ring-3", 3), ("task-state", 0x41), ("beyond", 0xfff9)] {
+        cases.push(hostile(format!("stack-selector/{name}"), move || {
+            let mut guest = Guest::new(attack::STACK_SELECTOR);
+            guest.traps();
+            guest.param(0, ss);
+            let reason = guest.run()?;
+            check!(["POWEROFF: 110", "POWEROFF: 111", "POWEROFF: 112", "POWEROFF: 113"].contains(&reason.as_str()), "expected a trap of the guest's own, got {reason:?}");
+            Ok(())
+        }));
+    }
+    cases
+}

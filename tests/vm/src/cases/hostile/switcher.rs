@@ -1,0 +1,191 @@
+//! The Switcher's slot: every page of the first CPUs' regions is read, written and jumped to.
+
+use super::hostile;
+use crate::abi::{SWITCHER_4LEVEL, SWITCHER_5LEVEL};
+use crate::blobs::attack;
+use crate::guest::Guest;
+use crate::harness::{Case, Outcome, check};
+use crate::host;
+use crate::layout::*;
+use crate::ram::Ram;
+
+/// How many pages of the slot are looked at.
+const PAGES: u64 = 64;
+
+/// Where this Host's Switcher lives.
+fn slot() -> u64 {
+    if host::five_levels() { SWITCHER_5LEVEL } else { SWITCHER_4LEVEL }
+}
+
+/// A reason that is right for an attempt to use a page of the slot.
+fn refused(reason: &str) -> bool {
+    ["attempt to access switcher pages", "bad "].iter().any(|text| reason.starts_with(text)) || trap_inside_or_from(reason)
+}
+
+/// #PF, or #GP for an address that a four-level guest cannot name, or what the Switcher's code does to somebody in ring 1.
+fn trap_inside_or_from(reason: &str) -> bool {
+    [1, 3, 6, 10, 11, 12, 13, 14].iter().any(|vector| reason.starts_with(&format!("unhandled trap {vector} ")))
+}
+
+/// Copies a page of the slot out: its contents, or None if it may not be read.
+fn copy(page: u64) -> Outcome<Option<Ram>> {
+    let mut guest = Guest::new(attack::COPY_PAGE);
+    guest.param(0, page);
+    let reason = guest.run()?;
+    if reason == "POWEROFF: 0" {
+        return Ok(Some(guest.ram));
+    }
+    check!(refused(&reason), "reading {page:#x}: {reason:?}");
+    Ok(None)
+}
+
+/// Whether a word looks like an address of the Host's kernel: upper half, and neither in the Switcher's slot nor an address that
+/// only the guest has.
+fn host_pointer(word: u64) -> bool {
+    let guests_own = (PAGE_OFFSET..PAGE_OFFSET + MEMORY).contains(&word);
+    let small_negative = word > 0xffff_ffff_ffff_f000;
+    let in_slot = word >> 39 == SWITCHER_4LEVEL >> 39 || word >> 48 == SWITCHER_5LEVEL >> 48;
+    let upper_half = word >> 48 == 0xffff || host::five_levels() && word >> 56 == 0xff;
+    upper_half && !guests_own && !small_negative && !in_slot
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        hostile("switcher/read-every-page", || {
+            let mut readable = 0;
+            for page in 0..PAGES {
+                readable += u64::from(copy(slot() + page * PAGE)?.is_some());
+            }
+            check!(readable < PAGES, "all {PAGES} pages can be read: is this the Switcher at all?");
+            Ok(())
+        }),
+        hostile("switcher/no-host-pointers", || {
+            for page in 0..PAGES {
+                let Some(ram) = copy(slot() + page * PAGE)? else { continue };
+                for offset in (0..PAGE).step_by(8) {
+                    let word = ram.word(FREE + offset);
+                    check!(!host_pointer(word), "page {page}, offset {offset:#x} holds {word:#x}, an address of the Host's kernel");
+                }
+            }
+            Ok(())
+        }),
+        hostile("switcher/no-host-pointers-in-gates", || {
+            // Addresses in IDT gates are in three pieces, those in system descriptors in four.
+            for page in 0..PAGES {
+                let Some(ram) = copy(slot() + page * PAGE)? else { continue };
+                for offset in (0..PAGE - 8).step_by(8) {
+                    let (low, high) = (ram.word(FREE + offset), ram.word(FREE + offset + 8));
+                    let present_gate = low >> 47 & 1 == 1 && matches!(low >> 40 & 0x1f, 0xe | 0xf) && high >> 32 == 0;
+                    let gate = low & 0xffff | low >> 32 & 0xffff_0000 | high << 32;
+                    check!(!present_gate || !host_pointer(gate), "page {page}, offset {offset:#x}: a gate to {gate:#x}");
+                    let present_system = low >> 47 & 1 == 1 && matches!(low >> 40 & 0x1f, 0x2 | 0x9 | 0xb) && high >> 32 == 0;
+                    let base = low >> 16 & 0xff_ffff | low >> 32 & 0xff00_0000 | high << 32;
+                    check!(!present_system || !host_pointer(base), "page {page}, offset {offset:#x}: a descriptor of {base:#x}");
+                }
+            }
+            Ok(())
+        }),
+        hostile("switcher/write-every-page", || {
+            for page in 0..PAGES {
+                let page = slot() + page * PAGE;
+                let mut guest = Guest::new(attack::WRITE);
+                guest.param(0, page + 0x100).param(1, u64::MAX);
+                let reason = guest.run()?;
+                check!(reason == "POWEROFF: 0" || refused(&reason), "writing {page:#x}: {reason:?}");
+            }
+            Ok(())
+        }),
+        hostile("switcher/few-pages-are-writable", || {
+            // Only what the CPU itself must push on may be: a handful a CPU.
+            let mut writable = Vec::new();
+            for page in 0..PAGES {
+                let mut guest = Guest::new(attack::WRITE);
+                guest.param(0, slot() + page * PAGE + 0x100).param(1, 0);
+                if guest.run()? == "POWEROFF: 0" {
+                    writable.push(page);
+                }
+            }
+            check!(writable.len() <= 8, "pages {writable:?} of the slot are writable");
+            Ok(())
+        }),
+        hostile("switcher/fill-what-is-writable", || {
+            for page in 0..PAGES {
+                for pattern in [0, u64::MAX, 0x4141_4141_4141_4141, slot() + 0x40, 0xffff_8880_0000_0000] {
+                    let page = slot() + page * PAGE;
+                    let mut guest = Guest::new(attack::FILL_PAGE);
+                    guest.interrupts();
+                    guest.param(0, page).param(1, pattern);
+                    let reason = guest.run()?;
+                    check!(reason == "POWEROFF: 0" || refused(&reason), "filling {page:#x}: {reason:?}");
+                }
+            }
+            Ok(())
+        }),
+        hostile("switcher/jump-to-every-page", || {
+            for page in 0..PAGES {
+                let page = slot() + page * PAGE;
+                let mut guest = Guest::new(attack::JUMP);
+                guest.param(0, page);
+                guest.boot()?;
+                if let Some(reason) = guest.finish_within(1000)? {
+                    check!(refused(&reason), "jumping to {page:#x}: {reason:?}");
+                }
+            }
+            Ok(())
+        }),
+        Case { limit: std::time::Duration::from_secs(240), ..hostile("switcher/jump-all-over-its-code", all_over) },
+    ];
+    for (name, at) in [("4-level-slot", SWITCHER_4LEVEL), ("5-level-slot", SWITCHER_5LEVEL), ("end-of-the-4-level-slot", SWITCHER_4LEVEL + 0x7f_ffff_f000)] {
+        cases.push(hostile(format!("switcher/{name}-is-nothing-to-user-programs"), move || {
+            for access in [READ_USER, WRITE_USER, JUMP_USER] {
+                let mut guest = Guest::new(crate::blobs::work::ENTER_USER);
+                guest.user(crate::blobs::Blob::from_bytes(access(at)));
+                let reason = guest.run()?;
+                let fine = reason == "attempt to access switcher pages" || reason.starts_with("unhandled trap 14 ") || reason.starts_with("unhandled trap 13 ");
+                check!(fine, "{at:#x}: {reason:?}");
+            }
+            Ok(())
+        }));
+    }
+    cases
+}
+
+/// `mov rax, address`, then something with it, then a system call that is not expected to be reached.
+type UserAccess = fn(u64) -> Vec<u8>;
+const READ_USER: UserAccess = |at| user_access(at, &[0x48, 0x8b, 0x00]);
+const WRITE_USER: UserAccess = |at| user_access(at, &[0x48, 0x89, 0x00]);
+const JUMP_USER: UserAccess = |at| user_access(at, &[0xff, 0xe0]);
+
+fn user_access(at: u64, instruction: &[u8]) -> Vec<u8> {
+    [&[0x48, 0xb8], &at.to_le_bytes()[..], instruction, &[0x31, 0xc0, 0x31, 0xff, 0x0f, 0x05]].concat()
+}
+
+/// Every 16th byte of the pages that can be read, as a place to jump to in ring 1. Whatever the guest thereby runs, it runs in
+/// ring 1; when it dies or loops, the next one starts behind that place.
+fn all_over() -> Outcome {
+    for page in 0..PAGES {
+        let page = slot() + page * PAGE;
+        if copy(page)?.is_none() {
+            continue;
+        }
+        let mut offset = 0;
+        while offset < PAGE {
+            let mut guest = Guest::new(attack::CALL_PAGE);
+            guest.traps();
+            guest.param(0, page).param(1, offset);
+            guest.boot()?;
+            let reason = guest.finish_within(50)?;
+            let reached = guest.ram.word(PARAM + 8);
+            if let Some(reason) = reason {
+                let ended = reason.starts_with("POWEROFF: ") || reason.starts_with("Bad hypercall") || refused(&reason) || reason.starts_with("CRASH");
+                check!(ended || reason.starts_with("already"), "{page:#x} + {reached:#x}: {reason:?}");
+                if reached >= PAGE {
+                    break;
+                }
+            }
+            check!(reached > offset, "the guest did not get as far as its first jump");
+            offset = reached;
+        }
+    }
+    Ok(())
+}

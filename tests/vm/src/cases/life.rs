@@ -1,0 +1,188 @@
+//! Births and deaths by the thousand: nothing may be left of them.
+
+use crate::blobs::{attack, work};
+use crate::bystander::Bystander;
+use crate::device::Device;
+use crate::guest::Guest;
+use crate::harness::{Case, Outcome, check, join, refused, same, wait_until};
+use crate::host;
+use crate::layout::*;
+use crate::ram::Ram;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, fork};
+
+/// A guest from its first to its last moment.
+fn one_life() -> Outcome {
+    Guest::new(work::SURVIVED).run_to_poweroff(0)
+}
+
+/// One that uses all that the Host keeps for a guest: bindings, a timer, many tables, handlers, FPU, then is closed alive.
+fn one_rich_life() -> Outcome {
+    let mut guest = Guest::new(attack::TOUCH_MANY);
+    guest.traps().interrupts();
+    for key in 0..8 {
+        guest.call([crate::abi::hc::BIND_DMA, 4 * key, DMA, 1 << 8 | 3]);
+    }
+    guest.call([crate::abi::hc::SET_CLOCKEVENT, 1 << 40, 0, 0]);
+    guest.param(0, va(FREE)).param(1, PAGE).param(2, 500).param(3, 1 << 40);
+    guest.boot()?;
+    same("killed by nothing", guest.finish_within(2)?, None)
+}
+
+/// Runs `round` until the Host's free memory no longer shrinks; fails if each further batch still takes memory.
+fn leaves_nothing(batch: usize, round: impl Fn() -> Outcome) -> Outcome {
+    let slack: u64 = 1 << 20;
+    for _ in 0..batch {
+        round()?;
+    }
+    let threads = host::kernel_threads();
+    let mut took = Vec::new();
+    // Caches grow in steps: a leak takes memory in every batch, so one batch that takes nothing acquits.
+    for _ in 0..4 {
+        let before = host::free_memory();
+        for _ in 0..batch {
+            round()?;
+        }
+        let now = host::free_memory();
+        if before.saturating_sub(now) < slack {
+            same("kernel threads", host::kernel_threads(), threads)?;
+            return same("users of the module", host::module_users()?, 0);
+        }
+        took.push((before - now) >> 10);
+    }
+    Err(format!("batches of {batch} took {took:?} KiB of memory that did not come back"))
+}
+
+/// A child process that runs a guest; it is killed as soon as the guest counts.
+fn killed_in_read(round: usize) -> Outcome {
+    let ram = Ram::shared(MEMORY);
+    // SAFETY: this case has one thread.
+    match unsafe { fork() }.map_err(|e| e.to_string())? {
+        ForkResult::Child => {
+            let mut guest = Guest::in_memory(if round.is_multiple_of(2) { work::COUNT_UP } else { attack::HALT_FOREVER }, ram);
+            let _ = guest.boot().is_ok() && guest.finish().is_ok();
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(1) }
+        }
+        ForkResult::Parent { child } => {
+            wait_until("the guest counts", || ram.word(COUNT) > 0)?;
+            kill(child, Signal::SIGKILL).map_err(|e| e.to_string())?;
+            let status = waitpid(child, None).map_err(|e| e.to_string())?;
+            check!(matches!(status, nix::sys::wait::WaitStatus::Signaled(_, Signal::SIGKILL, _)), "expected it killed, got {status:?}");
+            Ok(())
+        }
+    }
+}
+
+/// A child process one of whose threads is in read() while another ends the process.
+fn exit_in_read() -> Outcome {
+    // SAFETY: this case has one thread.
+    match unsafe { fork() }.map_err(|e| e.to_string())? {
+        ForkResult::Child => {
+            let ram = Ram::new(MEMORY);
+            let its_ram = ram.clone();
+            std::thread::spawn(move || {
+                let mut guest = Guest::in_memory(work::COUNT_UP, its_ram);
+                guest.boot()?;
+                guest.finish()
+            });
+            let counted = wait_until("the guest counts", || ram.word(COUNT) > 0);
+            // SAFETY: ends the process, with the other thread wherever it is.
+            unsafe { libc::_exit(i32::from(counted.is_err())) }
+        }
+        ForkResult::Parent { child } => {
+            let status = waitpid(child, None).map_err(|e| e.to_string())?;
+            check!(matches!(status, nix::sys::wait::WaitStatus::Exited(_, 0)), "the child: {status:?}");
+            Ok(())
+        }
+    }
+}
+
+fn load() -> Outcome {
+    let path = host::module_file()?;
+    let file = open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(|e| format!("{path}: {e}"))?;
+    finit_module(&file, c"", ModuleInitFlags::empty()).map_err(|e| format!("loading {path}: {e}"))
+}
+
+fn unload() -> nix::Result<()> {
+    delete_module(c"lguest", DeleteModuleFlags::O_NONBLOCK)
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        Case::slow("life/two-thousand", || (0..2000).try_for_each(|_| one_life())),
+        Case::slow("life/opened-and-closed", || {
+            for _ in 0..5000 {
+                drop(Device::open());
+            }
+            Ok(())
+        }),
+        Case::slow("life/initialised-and-closed", || {
+            for _ in 0..1000 {
+                Guest::new(work::SURVIVED).boot()?;
+            }
+            Ok(())
+        }),
+        Case::slow("life/on-all-cpus-at-once", || {
+            let cpus = host::cpus();
+            let threads: Vec<_> = (0..2 * cpus.len())
+                .map(|i| {
+                    let cpu = cpus[i % cpus.len()];
+                    std::thread::spawn(move || {
+                        host::pin(Pid::from_raw(0), cpu)?;
+                        (0..200).try_for_each(|_| one_life())
+                    })
+                })
+                .collect();
+            threads.into_iter().try_for_each(join)
+        }),
+        Case::slow("life/killed-in-read", || (0..60).try_for_each(killed_in_read)),
+        Case::slow("life/exits-in-read", || (0..40).try_for_each(|_| exit_in_read())),
+        Case::slow("life/leaves-no-memory", || leaves_nothing(400, one_life)),
+        Case::slow("life/leaves-no-memory-closed-alive", || leaves_nothing(100, one_rich_life)),
+        Case::slow("life/leaves-no-memory-killed", || leaves_nothing(40, || killed_in_read(0))),
+        Case::slow("life/leaves-no-memory-never-run", || {
+            leaves_nothing(300, || {
+                let mut guest = Guest::new(work::SURVIVED);
+                guest.boot()?;
+                Ok(())
+            })
+        }),
+        Case::slow("life/leaves-no-memory-refused", || {
+            leaves_nothing(500, || {
+                let mut guest = Guest::new(work::SURVIVED);
+                guest.init.start = 1 << 63;
+                refused("INITIALIZE", Device::open().initialize(&guest.init), Errno::EINVAL)
+            })
+        }),
+        Case::new("module/nobody-uses-it", || same("users of the module", host::module_users()?, 0)),
+        Case::new("module/stays-while-a-file-is-open", || {
+            let device = Device::open();
+            refused("unloading", unload(), Errno::EWOULDBLOCK)?;
+            same("users of the module", host::module_users()?, 1)?;
+            drop(device);
+            one_life()
+        }),
+        Case::new("module/stays-while-a-guest-runs", || {
+            let bystander = Bystander::start()?;
+            refused("unloading", unload(), Errno::EWOULDBLOCK)?;
+            bystander.finish()
+        }),
+    ];
+    cases.push(Case::slow("module/unloads-and-loads-again", || {
+        for round in 0..10 {
+            unload().map_err(|e| format!("unloading, round {round}: {e}"))?;
+            check!(Device::try_open().is_err(), "the device is still there without its module");
+            load()?;
+            wait_until("the device is there again", || Device::try_open().is_ok())?;
+            one_life()?;
+        }
+        Ok(())
+    }));
+    cases
+}

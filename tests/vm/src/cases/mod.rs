@@ -1,0 +1,15 @@
+//! The cases, by theme.
+
+mod behaviour;
+mod errno;
+mod hostile;
+mod life;
+
+use crate::harness::Case;
+
+pub use errno::after_exec;
+
+/// Every case, in the order in which they run.
+pub fn all() -> Vec<Case> {
+    [errno::cases(), behaviour::cases(), hostile::cases(), life::cases()].into_iter().flatten().collect()
+}

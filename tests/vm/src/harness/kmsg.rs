@@ -1,0 +1,68 @@
+//! The Host kernel's log: a case that makes the Host complain has failed, whatever else it says.
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{Whence, lseek, read};
+use std::os::fd::OwnedFd;
+
+/// Words that a healthy kernel does not log.
+const COMPLAINTS: &[&str] = &[
+    "BUG:", "BUG at", "kernel BUG", "Oops", "WARNING:", "KASAN", "KFENCE", "UBSAN", "general protection fault", "double fault",
+    "unable to handle", "Kernel panic", "Call Trace", "rcu_sched self-detected", "rcu: INFO", "soft lockup", "hard LOCKUP",
+    "blocked for more than", "possible circular locking", "inconsistent lock state", "suspicious RCU usage", "bad page state",
+    "Bad page", "Bad rss-counter", "stack-protector", "scheduling while atomic", "sleeping function called", "kmemleak:",
+    "refcount_t", "Uhhuh. NMI", "unexpected IRQ trap", "spurious", "list_add corruption", "list_del corruption",
+];
+
+/// A reader of `/dev/kmsg`, if there is one.
+pub struct KernelLog(Option<OwnedFd>);
+
+impl KernelLog {
+    /// Starts behind everything logged so far.
+    pub fn from_now() -> Self {
+        let file = open("/dev/kmsg", OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty()).ok();
+        if let Some(file) = &file {
+            let _ = lseek(file, 0, Whence::SeekEnd);
+        }
+        Self(file)
+    }
+
+    /// The first complaint logged since the last call.
+    pub fn complaint(&self) -> Option<String> {
+        let file = self.0.as_ref()?;
+        let mut first = None;
+        let mut record = [0; 8192];
+        loop {
+            match read(file, &mut record) {
+                Ok(0) => return first,
+                Ok(len) => {
+                    let text = String::from_utf8_lossy(&record[..len]);
+                    let message = text.split_once(';').map_or(&*text, |(_, message)| message);
+                    let message = message.lines().next().unwrap_or_default();
+                    if first.is_none() && is_complaint(message) {
+                        first = Some(message.to_owned());
+                    }
+                }
+                // Overwritten before we read it: go on with what is still there.
+                Err(nix::errno::Errno::EPIPE) => {}
+                Err(_) => return first,
+            }
+        }
+    }
+}
+
+fn is_complaint(message: &str) -> bool {
+    COMPLAINTS.iter().any(|complaint| message.contains(complaint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_a_complaint() {
+        assert!(is_complaint("BUG: unable to handle page fault for address: ffff800000000000"));
+        assert!(is_complaint("WARNING: CPU: 0 PID: 1 at kernel/x.c:1"));
+        assert!(!is_complaint("lguest: loading out-of-tree module taints kernel."));
+    }
+}

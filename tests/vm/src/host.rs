@@ -1,0 +1,84 @@
+//! Facts about the Host that the tests run on.
+
+use crate::harness::Outcome;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use std::fs;
+
+/// Whether the Host's CPUs have a feature, as Linux names it (and uses it).
+pub fn has(feature: &str) -> bool {
+    fs::read_to_string("/proc/cpuinfo")
+        .unwrap_or_default()
+        .lines()
+        .find(|line| line.starts_with("flags"))
+        .is_some_and(|line| line.split_whitespace().any(|flag| flag == feature))
+}
+
+/// Whether the Host itself runs with five levels of page tables.
+pub fn five_levels() -> bool {
+    has("la57")
+}
+
+/// The CPUs that this process may use.
+pub fn cpus() -> Vec<usize> {
+    let set = sched_getaffinity(Pid::from_raw(0)).expect("sched_getaffinity");
+    (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect()
+}
+
+/// Moves a thread (0 = this one) to a CPU.
+pub fn pin(thread: Pid, cpu: usize) -> Outcome {
+    let mut set = CpuSet::new();
+    set.set(cpu).map_err(|e| e.to_string())?;
+    sched_setaffinity(thread, &set).map_err(|e| format!("sched_setaffinity to CPU {cpu}: {e}"))
+}
+
+/// Memory that nobody uses, in bytes, once the Host has dropped what it can.
+pub fn free_memory() -> u64 {
+    // Freed pages wait in per-CPU lists and behind RCU; both come back when caches are dropped and vmstat is refreshed.
+    // SAFETY: no arguments.
+    unsafe { libc::sync() };
+    let _ = fs::write("/proc/sys/vm/drop_caches", "3");
+    let _ = fs::read_to_string("/proc/sys/vm/stat_refresh");
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemFree:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse::<u64>().ok())
+        .expect("MemFree in /proc/meminfo");
+    kib * 1024
+}
+
+/// Names of the kernel's threads, without the kworkers, whose number breathes.
+pub fn kernel_threads() -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()))
+        .filter(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.is_empty()))
+        .filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.starts_with("kworker"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// How many users the module has.
+pub fn module_users() -> Outcome<u64> {
+    let text = fs::read_to_string("/sys/module/lguest/refcnt").map_err(|e| format!("the module's reference count: {e}"))?;
+    text.trim().parse().map_err(|e| format!("the module's reference count {text:?}: {e}"))
+}
+
+/// Where the module's file is.
+pub fn module_file() -> Outcome<String> {
+    let given = std::env::var("LGUEST_KO").ok();
+    let places = given.into_iter().chain(["/lguest.ko", "/lib/modules/lguest.ko", "/root/lguest.ko", "lguest.ko"].map(String::from));
+    places.into_iter().find(|path| fs::exists(path).unwrap_or(false)).ok_or_else(|| "cannot find lguest.ko: say where it is in LGUEST_KO".to_owned())
+}
+
+/// Whether a thread of this process sleeps, interruptibly.
+pub fn sleeps(thread: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+}

@@ -1,0 +1,121 @@
+//! Runs inside the Host VM as root and tries `/dev/lguest`, case by case.
+//!
+//! ```text
+//! vmtests [--list] [--times] [--exact] [FILTER...] [-FILTER...]
+//! ```
+//!
+//! Prints `ok NAME` or `FAIL NAME: what was expected, what came` for each case whose name contains a FILTER (any case, if there
+//! is none) and no -FILTER, then `N passed, N failed`. With `--exact` a filter is a whole name. The exit status is 0 when none
+//! failed, 1 when some did or nothing was run, 2 when it was called wrongly. `LGUEST_KO` names the module's file where it is in no
+//! usual place.
+
+mod abi;
+mod blobs;
+mod bystander;
+mod cases;
+mod device;
+mod guest;
+mod harness;
+mod host;
+mod layout;
+mod ram;
+mod signals;
+mod tables;
+
+use harness::Case;
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: vmtests [--list] [--times] [--exact] [FILTER...] [-FILTER...]";
+
+/// What the command line asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    list: bool,
+    times: bool,
+    exact: bool,
+    wanted: Vec<String>,
+    unwanted: Vec<String>,
+}
+
+impl Options {
+    fn parse(args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self::default();
+        for arg in args {
+            match arg.as_str() {
+                "--list" => options.list = true,
+                "--times" => options.times = true,
+                "--exact" => options.exact = true,
+                other if other.starts_with("--") => return Err(format!("unknown option {other}")),
+                other => match other.strip_prefix('-') {
+                    Some(unwanted) => options.unwanted.push(unwanted.to_owned()),
+                    None => options.wanted.push(other.to_owned()),
+                },
+            }
+        }
+        Ok(options)
+    }
+
+    fn selects(&self, case: &Case) -> bool {
+        let fits = |filter: &String| if self.exact { case.name == *filter } else { case.name.contains(filter.as_str()) };
+        (self.wanted.is_empty() || self.wanted.iter().any(fits)) && !self.unwanted.iter().any(fits)
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [mode, guest, report] = args.as_slice()
+        && mode == "--after-exec"
+        && let (Ok(guest), Ok(report)) = (guest.parse(), report.parse())
+    {
+        cases::after_exec(guest, report);
+    }
+    let options = match Options::parse(args.into_iter()) {
+        Ok(options) => options,
+        Err(why) => {
+            eprintln!("vmtests: {why}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let cases = cases::all();
+    let mut selected = cases.iter().filter(|case| options.selects(case));
+    if options.list {
+        selected.for_each(|case| println!("{}", case.name));
+        return ExitCode::SUCCESS;
+    }
+    let tally = harness::runner::run_all(&mut selected, options.times);
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn options(args: &[&str]) -> Options {
+        Options::parse(args.iter().map(|arg| arg.to_string())).expect("good arguments")
+    }
+
+    #[test]
+    fn every_case_has_a_name_of_its_own() {
+        let cases = cases::all();
+        let mut names = HashSet::new();
+        for case in &cases {
+            assert!(names.insert(&case.name), "two cases are called {}", case.name);
+            assert!(!case.name.contains([' ', ':', '\n']), "{:?} would spoil the protocol", case.name);
+        }
+        assert!(names.len() > 400, "only {} cases", names.len());
+    }
+
+    #[test]
+    fn filters_select_by_name() {
+        let case = Case::new("errno/write/irq", || Ok(()));
+        assert!(options(&[]).selects(&case));
+        assert!(options(&["write"]).selects(&case));
+        assert!(!options(&["read"]).selects(&case));
+        assert!(!options(&["errno", "-write"]).selects(&case));
+        assert!(!options(&["--exact", "write"]).selects(&case));
+        assert!(options(&["--exact", "errno/write/irq"]).selects(&case));
+        assert!(Options::parse(["--what".to_owned()].into_iter()).is_err());
+    }
+}
