@@ -9,24 +9,30 @@ KERNEL_SERIES=${KERNEL_SERIES:-7.3}
 TOOLCHAIN_SUITE=trixie
 KERNEL_SUITE=trixie-backports
 
-# What the build root holds: a shell, the tools that the kernel's Makefiles call, and the compilers.
+# What the build root holds: a shell, the tools that the kernel's Makefiles call, the compilers, and the VM's
+# one program.
 ROOT_PACKAGES=(
 	base-files libc-bin bash dash coreutils diffutils findutils grep sed mawk gzip tar xz-utils
 	make gcc libc6-dev libelf-dev libssl-dev bc bison flex cpio kmod perl-base python3-minimal pahole
-	rustc rust-src bindgen
+	rustc rust-src bindgen busybox-static
 )
-# What the debug Host's compiler adds (HOST=debug): the sanitizers of Rust code want clang for the C side too.
+# What a Host built here adds: the sanitizers of Rust code want clang for the C code beside it.
 CLANG_PACKAGES=(clang lld llvm)
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${LGUEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lguest-book}
 # A cached Host is named by everything that decides what is in it, so a change of the recipe makes another one.
-recipe=$(printf '%s\n' 1 "$KERNEL_SERIES" "$TOOLCHAIN_SUITE" "$KERNEL_SUITE" "${ROOT_PACKAGES[@]}" | sha256sum)
+recipe=$(printf '%s\n' 2 "$KERNEL_SERIES" "$TOOLCHAIN_SUITE" "$KERNEL_SUITE" "${ROOT_PACKAGES[@]}" | sha256sum)
 host=$cache/host-$KERNEL_SERIES-${recipe:0:8}
 root=$host/root
-# The kernel tree, as seen from outside and from inside the build root.
-tree=$root/usr/src/linux
-tree_inside=/usr/src/linux
+busybox=$root/usr/bin/busybox
+
+# HOST says which kernel the VM boots: debian (Debian's own), debug or small (built here).
+HOST=${HOST:-debian}
+# The build directory of that kernel, as seen in the build root, and its image.
+build_inside=/usr/src/$HOST
+build_dir=$root$build_inside
+image=$host/$HOST.vmlinuz
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -52,21 +58,19 @@ lock() {
 # step NAME TEXT COMMAND...: runs COMMAND once in the life of the cached Host. It must be able to start again
 # after an interruption; only a step that came to its end is remembered. Its output goes to a log.
 step() {
-	local text=$2 stamp=$host/done/$1 log=$cache/logs/$1.log begin=$SECONDS
+	local stamp=$host/done/$1 text=$2 log=$cache/logs/$1.log status
 	shift 2
 	[ -e "$stamp" ] && return
 	mkdir -p "$host/done" "$cache/logs"
-	printf '  %-58s ' "$text" >&2
+	say "  [$((SECONDS / 60)):$(printf %02d $((SECONDS % 60)))] $text ..."
 	# Not `if "$@"`: that would switch `set -e` off inside.
 	set +e
 	(set -e; "$@") >"$log" 2>&1 9>&-
-	local status=$?
+	status=$?
 	set -e
 	if [ $status -ne 0 ]; then
-		say failed
 		tail -n 15 "$log" | sed 's/^/    | /' >&2
 		die "could not $text" "the whole log: $log"
 	fi
 	touch "$stamp"
-	say "$((SECONDS - begin)) s"
 }
