@@ -55,6 +55,21 @@ lock() {
 	flock 9
 }
 
+# mirror SUITE: where this machine's apt takes SUITE from, or else its own Debian release.
+mirror() {
+	if [ -n "${DEBIAN_MIRROR:-}" ]; then
+		echo "$DEBIAN_MIRROR"
+		return
+	fi
+	# shellcheck disable=SC2016
+	apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+		awk -v suite="$1" -v own="$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" '
+			$3 != "main" || $1 ~ /^cdrom:/ { next }
+			$2 == suite && !exact { exact = $1 }
+			$2 == own && !base { base = $1 }
+			END { print exact ? exact : base }'
+}
+
 # step NAME TEXT COMMAND...: runs COMMAND once in the life of the cached Host. It must be able to start again
 # after an interruption; only a step that came to its end is remembered. Its output goes to a log.
 step() {
