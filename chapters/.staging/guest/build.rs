@@ -24,7 +24,10 @@ fn main() {
     for arg in BARE {
         println!("cargo::rustc-link-arg-bins={arg}");
     }
-    println!("cargo::rustc-link-arg-bins=-Wl,-T{}", here().join("kernel.ld").display());
+    println!(
+        "cargo::rustc-link-arg-bins=-Wl,-T{}",
+        here().join("kernel.ld").display()
+    );
     println!("cargo::rerun-if-changed=kernel.ld");
     println!("cargo::rerun-if-changed=user");
     PROGRAMS.into_iter().for_each(compile);
@@ -41,9 +44,18 @@ fn compile(program: &str) {
     let rustc = env::var_os("RUSTC").expect("cargo sets it");
     let status = Command::new(rustc)
         .arg(here().join("user").join(program).with_extension("rs"))
-        .args(["--edition=2024", "-Cpanic=abort", "-Copt-level=s", "-Cstrip=symbols", "-o"])
+        .args([
+            "--edition=2024",
+            "-Cpanic=abort",
+            "-Copt-level=s",
+            "-Cstrip=symbols",
+            "-o",
+        ])
         .arg(out.join(program))
         .args(BARE.map(|arg| format!("-Clink-arg={arg}")))
         .status();
-    assert!(status.is_ok_and(|status| status.success()), "cannot compile user/{program}.rs");
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "cannot compile user/{program}.rs"
+    );
 }

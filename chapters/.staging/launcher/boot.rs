@@ -137,18 +137,26 @@ struct Initrd {
 impl Initrd {
     /// A Guest without one: an empty one, just below `top`.
     fn none(top: u64) -> Self {
-        Initrd { address: top, contents: Vec::new() }
+        Initrd {
+            address: top,
+            contents: Vec::new(),
+        }
     }
 }
 
 /// Reads the RAM disk; it will begin on a page, and end below `top`.
 fn read_initrd(path: &Path, top: u64) -> Result<Initrd, Error> {
-    let failed = |error| Error::Initrd { path: path.to_path_buf(), error };
+    let failed = |error| Error::Initrd {
+        path: path.to_path_buf(),
+        error,
+    };
     let contents = std::fs::read(path).map_err(failed)?;
     let pages = (contents.len() as u64).next_multiple_of(PAGE_SIZE);
     match top.checked_sub(pages) {
         Some(address) => Ok(Initrd { address, contents }),
-        None => Err(failed(io::Error::other("larger than the Guest's memory; give it more by --memory"))),
+        None => Err(failed(io::Error::other(
+            "larger than the Guest's memory; give it more by --memory",
+        ))),
     }
 }
 
@@ -160,7 +168,11 @@ fn check_room(kernel: &Kernel, top: u64) -> Result<(), Error> {
         ref range if range.end > free.end => "give it more by --memory",
         _ => return Ok(()),
     };
-    Err(Error::NoRoom { kernel: kernel.range.clone(), free, advice })
+    Err(Error::NoRoom {
+        kernel: kernel.range.clone(),
+        free,
+        advice,
+    })
 }
 
 /// Fills the page at physical 0, where every kernel looks first, and the command line after it.
@@ -187,15 +199,31 @@ fn write_boot_page(memory: &Memory, initrd: &Initrd, command_line: &str) -> Resu
 
 /// For `--verbose`: the map of the Guest's memory, from the top down.
 fn explain(kernel: &Kernel, initrd: &Initrd, tables: &Tables, start: &Start) {
-    let Start { base, pfn_limit, pgdir, start: entry, page_offset } = *start;
+    let Start {
+        base,
+        pfn_limit,
+        pgdir,
+        start: entry,
+        page_offset,
+    } = *start;
     let size = (pfn_limit - 1) * PAGE_SIZE;
     eprintln!("lguest: {size:#11x}  the device page; guest-physical 0 is our {base:#x}");
-    eprintln!("lguest: {:#11x}  first page tables, top level at {pgdir:#x}", tables.bottom());
+    eprintln!(
+        "lguest: {:#11x}  first page tables, top level at {pgdir:#x}",
+        tables.bottom()
+    );
     if !initrd.contents.is_empty() {
-        eprintln!("lguest: {:#11x}  initial RAM disk, {} bytes", initrd.address, initrd.contents.len());
+        eprintln!(
+            "lguest: {:#11x}  initial RAM disk, {} bytes",
+            initrd.address,
+            initrd.contents.len()
+        );
     }
     eprintln!("lguest: {:#11x}  end of the kernel", kernel.range.end);
-    eprintln!("lguest: {:#11x}  kernel, seen {page_offset:#x} higher, entered at {entry:#x}", kernel.range.start);
+    eprintln!(
+        "lguest: {:#11x}  kernel, seen {page_offset:#x} higher, entered at {entry:#x}",
+        kernel.range.start
+    );
     eprintln!("lguest: {CMD_LINE:#11x}  command line");
     eprintln!("lguest: {:#11x}  boot page", 0);
 }
@@ -207,13 +235,20 @@ mod tests {
     const SIZE: u64 = 4 << 20;
 
     fn kernel(range: Range<u64>) -> Kernel {
-        Kernel { entry: 0, page_offset: 0, range }
+        Kernel {
+            entry: 0,
+            page_offset: 0,
+            range,
+        }
     }
 
     #[test]
     fn the_boot_page_says_what_there_is() {
         let memory = Memory::new(SIZE).unwrap();
-        let initrd = Initrd { address: 0x30_0000, contents: vec![1, 2, 3] };
+        let initrd = Initrd {
+            address: 0x30_0000,
+            contents: vec![1, 2, 3],
+        };
         write_boot_page(&memory, &initrd, "quiet root=/dev/lgba").unwrap();
 
         let command_line: u32 = memory.get(0x228).unwrap();
@@ -231,7 +266,10 @@ mod tests {
         let memory = Memory::new(SIZE).unwrap();
         let none = Initrd::none(SIZE);
         assert!(write_boot_page(&memory, &none, &"x".repeat(4095)).is_ok());
-        assert!(matches!(write_boot_page(&memory, &none, &"x".repeat(4096)), Err(Error::CommandLine(4096))));
+        assert!(matches!(
+            write_boot_page(&memory, &none, &"x".repeat(4096)),
+            Err(Error::CommandLine(4096))
+        ));
     }
 
     #[test]

@@ -37,7 +37,13 @@ pub enum Verdict {
 impl<I: Read, O: Write> Console<I, O> {
     /// Connects `input` and `output`.
     pub fn new(input: I, output: O) -> Self {
-        Console { input, output, waiting: VecDeque::new(), ended: false, patience: Patience::default() }
+        Console {
+            input,
+            output,
+            waiting: VecDeque::new(),
+            ended: false,
+            patience: Patience::default(),
+        }
     }
 
     /// Prints what the Guest has sent.
@@ -81,7 +87,11 @@ impl<I: Read, O: Write> Console<I, O> {
         self.waiting.extend(bytes);
         let now = Instant::now();
         let out_of_patience = bytes.iter().any(|&key| self.patience.strains(key, now));
-        if out_of_patience { Verdict::Abort } else { Verdict::Continue }
+        if out_of_patience {
+            Verdict::Abort
+        } else {
+            Verdict::Continue
+        }
     }
 
     fn end(&mut self) {

@@ -59,9 +59,18 @@ impl Dma {
         let mut sections = Vec::new();
         for (number, (start, len)) in claims.take_while(|&(_, len)| len > 0).enumerate() {
             let checked = Section::check(memory, start, len);
-            sections.push(checked.ok_or(Error::Section { list: address, number, address: start, len })?);
+            sections.push(checked.ok_or(Error::Section {
+                list: address,
+                number,
+                address: start,
+                len,
+            })?);
         }
-        Ok(Dma { address, used_len, sections })
+        Ok(Dma {
+            address,
+            used_len,
+            sections,
+        })
     }
 
     /// Bytes transferred; for a buffer that the module has found for us, the interrupt to raise.
@@ -160,7 +169,15 @@ mod tests {
         for section in good {
             assert!(Dma::read(&memory_with(&[section]), LIST).is_ok(), "{section:x?}");
         }
-        let bad = [(0x2001, 4096), (0x2fff, 2), (last, 1), (last - 1, 2), (u64::MAX, 1), (u64::MAX - 9, 10), (0x2000, 4097)];
+        let bad = [
+            (0x2001, 4096),
+            (0x2fff, 2),
+            (last, 1),
+            (last - 1, 2),
+            (u64::MAX, 1),
+            (u64::MAX - 9, 10),
+            (0x2000, 4097),
+        ];
         for section in bad {
             let error = Dma::read(&memory_with(&[(0x2000, 1), section]), LIST).unwrap_err();
             assert!(matches!(error, Error::Section { number: 1, .. }), "{section:x?}");
@@ -173,7 +190,10 @@ mod tests {
         let end = SIZE + PAGE_SIZE;
         assert!(Dma::read(&memory, end - 168).is_ok());
         for address in [end - 167, end, u64::MAX, u64::MAX - 167, 1 << 63] {
-            assert!(matches!(Dma::read(&memory, address), Err(Error::List(_))), "{address:#x}");
+            assert!(
+                matches!(Dma::read(&memory, address), Err(Error::List(_))),
+                "{address:#x}"
+            );
         }
     }
 }

@@ -19,7 +19,9 @@ const REASON_SIZE: usize = 1024;
 #[derive(Debug, Error)]
 pub enum Error {
     /// The module is not loaded.
-    #[error("cannot open {PATH}: {0}\nThe lguest module is not loaded. Load it: `insmod lguest.ko` (or `modprobe lguest`).")]
+    #[error(
+        "cannot open {PATH}: {0}\nThe lguest module is not loaded. Load it: `insmod lguest.ko` (or `modprobe lguest`)."
+    )]
     NotLoaded(io::Error),
     /// The device is there, but not for us.
     #[error("cannot open {PATH}: {0}\nRun this as root, or give yourself access to {PATH}.")]
@@ -203,7 +205,10 @@ impl Exit {
             && words[7] == 0
         {
             let (address, key) = words.split_at(8);
-            return Exit::Dma { address: word(address), key: word(key) };
+            return Exit::Dma {
+                address: word(address),
+                key: word(key),
+            };
         }
         let text = String::from_utf8_lossy(answer);
         Exit::Dead(Death::decode(text.trim_end_matches('\0')))
@@ -212,7 +217,9 @@ impl Exit {
 
 impl Death {
     fn decode(reason: &str) -> Death {
-        let status = reason.strip_prefix(POWEROFF_REASON).and_then(|status| status.parse().ok());
+        let status = reason
+            .strip_prefix(POWEROFF_REASON)
+            .and_then(|status| status.parse().ok());
         match status {
             Some(status) => Death::PowerOff(status),
             None => Death::Killed(reason.to_string()),
@@ -232,20 +239,35 @@ mod tests {
     #[test]
     fn dma_is_two_words() {
         let answer = [0x1000u64.to_ne_bytes(), 7u64.to_ne_bytes()].concat();
-        assert_eq!(Exit::decode(&answer), Exit::Dma { address: 0x1000, key: 7 });
+        assert_eq!(
+            Exit::decode(&answer),
+            Exit::Dma {
+                address: 0x1000,
+                key: 7
+            }
+        );
     }
 
     #[test]
     fn a_reason_of_sixteen_bytes_is_a_reason() {
         let answer = b"Bad hypercall 7\0";
         assert_eq!(answer.len(), 16);
-        assert_eq!(Exit::decode(answer), Exit::Dead(Death::Killed("Bad hypercall 7".into())));
+        assert_eq!(
+            Exit::decode(answer),
+            Exit::Dead(Death::Killed("Bad hypercall 7".into()))
+        );
     }
 
     #[test]
     fn power_off_carries_a_status() {
         assert_eq!(Exit::decode(b"POWEROFF: 42\0"), Exit::Dead(Death::PowerOff(42)));
-        assert_eq!(Exit::decode(b"POWEROFF: 256\0"), Exit::Dead(Death::Killed("POWEROFF: 256".into())));
-        assert_eq!(Exit::decode(b"CRASH: oh no\0"), Exit::Dead(Death::Killed("CRASH: oh no".into())));
+        assert_eq!(
+            Exit::decode(b"POWEROFF: 256\0"),
+            Exit::Dead(Death::Killed("POWEROFF: 256".into()))
+        );
+        assert_eq!(
+            Exit::decode(b"CRASH: oh no\0"),
+            Exit::Dead(Death::Killed("CRASH: oh no".into()))
+        );
     }
 }

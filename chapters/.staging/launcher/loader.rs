@@ -60,7 +60,10 @@ pub fn load(memory: &Memory, path: &Path) -> Result<Kernel, Error> {
         Elf::load(memory.map(), None, &mut file, None).map_err(Reason::Load)?;
         Ok(kernel)
     };
-    load().map_err(|reason| Error { path: path.to_path_buf(), reason })
+    load().map_err(|reason| Error {
+        path: path.to_path_buf(),
+        reason,
+    })
 }
 
 /// Reads the entry point, and the segments that want to be loaded.
@@ -105,7 +108,11 @@ fn place(entry: u64, segments: &[Segment], memory: u64) -> Result<Kernel, Reason
     }
 
     let entry = virtual_entry(entry, &range, page_offset)?;
-    Ok(Kernel { entry, page_offset, range })
+    Ok(Kernel {
+        entry,
+        page_offset,
+        range,
+    })
 }
 
 /// Linux states its entry point as a physical address, most other kernels as a virtual one.
@@ -128,14 +135,24 @@ mod tests {
     const OFFSET: u64 = 0xffff_ffff_8000_0000;
 
     fn segment(paddr: u64, memsz: u64) -> Segment {
-        Segment { p_type: elf::PT_LOAD, p_paddr: paddr, p_vaddr: paddr + OFFSET, p_memsz: memsz, ..Default::default() }
+        Segment {
+            p_type: elf::PT_LOAD,
+            p_paddr: paddr,
+            p_vaddr: paddr + OFFSET,
+            p_memsz: memsz,
+            ..Default::default()
+        }
     }
 
     #[test]
     fn a_kernel_with_a_virtual_entry() {
         let segments = [segment(0x10_0000, 0x1000), segment(0x10_2000, 0x3000)];
         let kernel = place(OFFSET + 0x10_0010, &segments, 16 << 20).unwrap();
-        let expected = Kernel { entry: OFFSET + 0x10_0010, page_offset: OFFSET, range: 0x10_0000..0x10_5000 };
+        let expected = Kernel {
+            entry: OFFSET + 0x10_0010,
+            page_offset: OFFSET,
+            range: 0x10_0000..0x10_5000,
+        };
         assert_eq!(kernel, expected);
     }
 
@@ -148,13 +165,31 @@ mod tests {
     #[test]
     fn what_cannot_be_placed() {
         let good = segment(0x10_0000, 0x1000);
-        let crooked = Segment { p_vaddr: 0x1234_0000, ..segment(0x20_0000, 0x1000) };
+        let crooked = Segment {
+            p_vaddr: 0x1234_0000,
+            ..segment(0x20_0000, 0x1000)
+        };
         assert!(matches!(place(0x10_0000, &[], 1 << 21), Err(Reason::Empty)));
-        assert!(matches!(place(0x10_0000, &[good, crooked], 16 << 20), Err(Reason::Crooked)));
-        assert!(matches!(place(0x10_0000, &[good], 0x10_0fff), Err(Reason::TooBig(0x10_1000, 0x10_0fff))));
-        assert!(matches!(place(0x10_1000, &[good], 1 << 21), Err(Reason::NoEntry(0x10_1000))));
-        let endless = Segment { p_memsz: u64::MAX, ..good };
-        assert!(matches!(place(0x10_0000, &[endless], 1 << 21), Err(Reason::TooBig(u64::MAX, _))));
+        assert!(matches!(
+            place(0x10_0000, &[good, crooked], 16 << 20),
+            Err(Reason::Crooked)
+        ));
+        assert!(matches!(
+            place(0x10_0000, &[good], 0x10_0fff),
+            Err(Reason::TooBig(0x10_1000, 0x10_0fff))
+        ));
+        assert!(matches!(
+            place(0x10_1000, &[good], 1 << 21),
+            Err(Reason::NoEntry(0x10_1000))
+        ));
+        let endless = Segment {
+            p_memsz: u64::MAX,
+            ..good
+        };
+        assert!(matches!(
+            place(0x10_0000, &[endless], 1 << 21),
+            Err(Reason::TooBig(u64::MAX, _))
+        ));
     }
 
     #[test]
@@ -169,6 +204,10 @@ mod tests {
         let mut file = File::open("/proc/self/exe").unwrap();
         let (entry, segments) = headers(&mut file).unwrap();
         assert!(segments.len() > 1);
-        assert!(segments.iter().any(|s| (s.p_vaddr..s.p_vaddr + s.p_memsz).contains(&entry)));
+        assert!(
+            segments
+                .iter()
+                .any(|s| (s.p_vaddr..s.p_vaddr + s.p_memsz).contains(&entry))
+        );
     }
 }

@@ -70,10 +70,22 @@ pub fn run(image: Image) -> Result<Ending, Error> {
 
     // Files of their own: Rust's stdin would read ahead, and its stdout hold back.
     let console = Console::new(open_again(io::stdin())?, open_again(io::stdout())?);
-    let waker = Waker::start(lguest.clone(), Watch { input: true, moment: false })?;
+    let waker = Waker::start(
+        lguest.clone(),
+        Watch {
+            input: true,
+            moment: false,
+        },
+    )?;
 
     let _raw = terminal::Raw::new()?;
-    Machine { memory: image.memory, lguest, console, waker }.run()
+    Machine {
+        memory: image.memory,
+        lguest,
+        console,
+        waker,
+    }
+    .run()
 }
 
 fn open_again(file: impl AsFd) -> Result<File, Error> {
@@ -119,7 +131,10 @@ impl Machine {
         }
         self.deliver()?;
         self.lguest.let_go_on()?;
-        self.waker.watch(Watch { input: self.console.wants_input(), moment: self.console.has_waiting() });
+        self.waker.watch(Watch {
+            input: self.console.wants_input(),
+            moment: self.console.has_waiting(),
+        });
         Ok(verdict)
     }
 

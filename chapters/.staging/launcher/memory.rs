@@ -55,25 +55,33 @@ impl Memory {
     /// Reads one number or structure.
     pub fn get<T: ByteValued>(&self, address: u64) -> Result<T, OutOfBounds> {
         let len = size_of::<T>();
-        self.map.read_obj(GuestAddress(address)).map_err(|_| OutOfBounds { address, len })
+        self.map
+            .read_obj(GuestAddress(address))
+            .map_err(|_| OutOfBounds { address, len })
     }
 
     /// Writes one number or structure.
     pub fn put<T: ByteValued>(&self, address: u64, value: T) -> Result<(), OutOfBounds> {
         let len = size_of::<T>();
-        self.map.write_obj(value, GuestAddress(address)).map_err(|_| OutOfBounds { address, len })
+        self.map
+            .write_obj(value, GuestAddress(address))
+            .map_err(|_| OutOfBounds { address, len })
     }
 
     /// Fills `bytes` from the Guest.
     pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), OutOfBounds> {
         let len = bytes.len();
-        self.map.read_slice(bytes, GuestAddress(address)).map_err(|_| OutOfBounds { address, len })
+        self.map
+            .read_slice(bytes, GuestAddress(address))
+            .map_err(|_| OutOfBounds { address, len })
     }
 
     /// Copies `bytes` into the Guest.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), OutOfBounds> {
         let len = bytes.len();
-        self.map.write_slice(bytes, GuestAddress(address)).map_err(|_| OutOfBounds { address, len })
+        self.map
+            .write_slice(bytes, GuestAddress(address))
+            .map_err(|_| OutOfBounds { address, len })
     }
 }
 
@@ -94,8 +102,20 @@ mod tests {
     fn nothing_lies_outside() {
         let memory = Memory::new(PAGE_SIZE).unwrap();
         let end = 2 * PAGE_SIZE;
-        assert_eq!(memory.get::<u64>(end - 7), Err(OutOfBounds { address: end - 7, len: 8 }));
-        assert_eq!(memory.put(u64::MAX, 0u32), Err(OutOfBounds { address: u64::MAX, len: 4 }));
+        assert_eq!(
+            memory.get::<u64>(end - 7),
+            Err(OutOfBounds {
+                address: end - 7,
+                len: 8
+            })
+        );
+        assert_eq!(
+            memory.put(u64::MAX, 0u32),
+            Err(OutOfBounds {
+                address: u64::MAX,
+                len: 4
+            })
+        );
         assert!(memory.read(u64::MAX - 2, &mut [0; 8]).is_err());
         assert!(memory.write(end, &[1]).is_err());
     }

@@ -101,7 +101,9 @@ fn parse_size(text: &str) -> Result<u64, String> {
         Some((end, 'g' | 'G')) => (&text[..end], 1 << 30),
         _ => (text, 1),
     };
-    let number: u64 = digits.parse().map_err(|_| "expected a size such as 64M, 512K or 1G".to_string())?;
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "expected a size such as 64M, 512K or 1G".to_string())?;
     let size = number.checked_mul(unit).ok_or("no machine has that much memory")?;
     if size < LEAST_MEMORY {
         return Err(format!("a Guest needs at least {}K", LEAST_MEMORY >> 10));

@@ -25,10 +25,14 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 #[derive(Debug, Error, PartialEq)]
 pub enum Error {
     /// The kernel is not linked to the top of the address space.
-    #[error("the kernel wants physical memory at {0:#x}; it must be linked to an address of the upper half above {1:#x}, in whole pages")]
+    #[error(
+        "the kernel wants physical memory at {0:#x}; it must be linked to an address of the upper half above {1:#x}, in whole pages"
+    )]
     Offset(u64, u64),
     /// The window from the kernel's offset to the end of the address space is too small.
-    #[error("{0:#x} bytes of memory do not fit between {1:#x} and the end of the address space; give the Guest less by --memory")]
+    #[error(
+        "{0:#x} bytes of memory do not fit between {1:#x} and the end of the address space; give the Guest less by --memory"
+    )]
     Window(u64, u64),
 }
 
@@ -51,7 +55,10 @@ impl Tables {
             return Err(Error::Window(end, page_offset));
         }
 
-        let mut tables = Tables { top, tables: vec![[0; ENTRIES]] };
+        let mut tables = Tables {
+            top,
+            tables: vec![[0; ENTRIES]],
+        };
         let mut physical = 0;
         while physical < end {
             let linear = page_offset + physical;
@@ -118,7 +125,6 @@ fn index(linear: u64, level: u32) -> usize {
     (linear >> (12 + 9 * (level - 1))) as usize % ENTRIES
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +157,10 @@ mod tests {
         tables.write(&memory).unwrap();
         for physical in (0..end).step_by(PAGE_SIZE as usize) {
             let level = if physical < 4 << 20 { 2 } else { 1 };
-            assert_eq!(walk(&memory, tables.root(), OFFSET + physical + 5), Some((physical + 5, level)));
+            assert_eq!(
+                walk(&memory, tables.root(), OFFSET + physical + 5),
+                Some((physical + 5, level))
+            );
         }
         for unmapped in [0, end, OFFSET - PAGE_SIZE, OFFSET + end, u64::MAX] {
             assert_eq!(walk(&memory, tables.root(), unmapped), None, "{unmapped:#x}");
@@ -166,16 +175,25 @@ mod tests {
         let tables = Tables::linear(offset, 2 << 20, memory.size()).unwrap();
         tables.write(&memory).unwrap();
         assert_eq!(walk(&memory, tables.root(), offset), Some((0, 1)));
-        assert_eq!(walk(&memory, tables.root(), offset + (2 << 20) - 1), Some(((2 << 20) - 1, 1)));
+        assert_eq!(
+            walk(&memory, tables.root(), offset + (2 << 20) - 1),
+            Some(((2 << 20) - 1, 1))
+        );
     }
 
     #[test]
     fn offsets_that_cannot_be() {
         for offset in [0, 0x40_0000, 0xffff_8000_0000_0000, OFFSET + 1] {
-            assert_eq!(Tables::linear(offset, PAGE_SIZE, 1 << 20).err(), Some(Error::Offset(offset, LOWEST_OFFSET)));
+            assert_eq!(
+                Tables::linear(offset, PAGE_SIZE, 1 << 20).err(),
+                Some(Error::Offset(offset, LOWEST_OFFSET))
+            );
         }
         let end = (2 << 30) + PAGE_SIZE;
-        assert_eq!(Tables::linear(OFFSET, end, 1 << 20).err(), Some(Error::Window(end, OFFSET)));
+        assert_eq!(
+            Tables::linear(OFFSET, end, 1 << 20).err(),
+            Some(Error::Window(end, OFFSET))
+        );
         assert!(Tables::linear(OFFSET, 2 << 30, 2 << 30).is_ok());
     }
 }

@@ -50,7 +50,9 @@ pub fn restore() {
 
 /// No lines, no echo, no signals, no ^S. Output is still cooked, so that a newline starts at the left.
 fn raw(mut settings: Termios) -> Termios {
-    settings.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN);
+    settings
+        .local_flags
+        .remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN);
     settings.input_flags.remove(InputFlags::IXON);
     settings.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
     settings.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;

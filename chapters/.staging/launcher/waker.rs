@@ -71,12 +71,7 @@ fn ending_signals() -> nix::Result<SignalFd> {
 }
 
 /// The thread: wait, break the Guest out, ask what next.
-fn wake(
-    lguest: &Lguest,
-    signals: &SignalFd,
-    mut watch: Watch,
-    inbox: &Receiver<Watch>,
-) -> Result<(), lguest::Error> {
+fn wake(lguest: &Lguest, signals: &SignalFd, mut watch: Watch, inbox: &Receiver<Watch>) -> Result<(), lguest::Error> {
     loop {
         wait(signals, watch).map_err(|error| lguest::Error::Break(error.into()))?;
         lguest.break_out()?;
@@ -94,7 +89,11 @@ fn wait(signals: &SignalFd, watch: Watch) -> nix::Result<()> {
     if watch.input {
         files.push(PollFd::new(input.as_fd(), PollFlags::POLLIN));
     }
-    let timeout = if watch.moment { PollTimeout::from(LOOK_AGAIN) } else { PollTimeout::NONE };
+    let timeout = if watch.moment {
+        PollTimeout::from(LOOK_AGAIN)
+    } else {
+        PollTimeout::NONE
+    };
     match poll(&mut files, timeout) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(error) => return Err(error),

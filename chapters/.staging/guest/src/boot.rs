@@ -45,7 +45,12 @@ impl Machine {
             }
             command_line_len += 1;
         }
-        Machine { memory, free_end, command_line, command_line_len }
+        Machine {
+            memory,
+            free_end,
+            command_line,
+            command_line_len,
+        }
     }
 
     /// The command line, or its beginning.

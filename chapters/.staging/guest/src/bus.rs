@@ -18,7 +18,10 @@ pub struct Device {
 /// Finds the first device of a kind in the page at `page`.
 pub fn find(page: Phys, kind: u16) -> Option<Device> {
     const SIZE: u64 = size_of::<DeviceDesc>() as u64;
-    let places = (0..PAGE_SIZE / SIZE).map(|index| Device { desc: Phys(page.0 + index * SIZE), irq: index + 1 });
+    let places = (0..PAGE_SIZE / SIZE).map(|index| Device {
+        desc: Phys(page.0 + index * SIZE),
+        irq: index + 1,
+    });
     let mut devices = places.take_while(|device| device.kind() != device::NONE);
     devices.find(|device| device.kind() == kind)
 }

@@ -34,10 +34,20 @@ pub struct Console {
     attached: bool,
 }
 
-const NO_DMA: LguestDma = LguestDma { used_len: 0, reserved: 0, addr: [0; DMA_SECTIONS], len: [0; DMA_SECTIONS] };
+const NO_DMA: LguestDma = LguestDma {
+    used_len: 0,
+    reserved: 0,
+    addr: [0; DMA_SECTIONS],
+    len: [0; DMA_SECTIONS],
+};
 
 static CONSOLE: Lone<Console> = Lone::new(Console {
-    buffers: Buffers { output: [0; SIZE], input: [0; SIZE], send: NO_DMA, receive: NO_DMA },
+    buffers: Buffers {
+        output: [0; SIZE],
+        input: [0; SIZE],
+        send: NO_DMA,
+        receive: NO_DMA,
+    },
     filled: 0,
     taken: 0,
     attached: false,
@@ -47,7 +57,11 @@ static CONSOLE: Lone<Console> = Lone::new(Console {
 pub fn attach(device: Device) {
     device.set_status(ACKNOWLEDGE | DRIVER);
     let bound = CONSOLE.with(|console| console.bind(device.irq));
-    device.set_status(if bound { ACKNOWLEDGE | DRIVER | DRIVER_OK } else { ACKNOWLEDGE | FAILED });
+    device.set_status(if bound {
+        ACKNOWLEDGE | DRIVER | DRIVER_OK
+    } else {
+        ACKNOWLEDGE | FAILED
+    });
 }
 
 /// Prints one byte.

@@ -37,7 +37,11 @@ const WRITABLE: u32 = 1 << 1;
 impl<'a> Elf<'a> {
     /// Looks at a file.
     pub fn new(file: &'a [u8]) -> Result<Self, Malformed> {
-        if file.starts_with(MAGIC) { Ok(Elf(file)) } else { Err(Malformed) }
+        if file.starts_with(MAGIC) {
+            Ok(Elf(file))
+        } else {
+            Err(Malformed)
+        }
     }
 
     /// Address of the first instruction.

@@ -12,7 +12,10 @@ struct Frames {
     end: Phys,
 }
 
-static FRAMES: Lone<Frames> = Lone::new(Frames { next: Phys(0), end: Phys(0) });
+static FRAMES: Lone<Frames> = Lone::new(Frames {
+    next: Phys(0),
+    end: Phys(0),
+});
 
 /// A moment in the life of the free memory, to which [`release`] returns.
 #[derive(Clone, Copy)]

@@ -17,7 +17,12 @@ pub struct Shared(UnsafeCell<LguestData>);
 unsafe impl Sync for Shared {}
 
 /// An entry of the ring of hypercalls that we do not use yet.
-const UNUSED: RingEntry = RingEntry { rax: 0, rdx: 0, rbx: 0, rcx: 0 };
+const UNUSED: RingEntry = RingEntry {
+    rax: 0,
+    rdx: 0,
+    rbx: 0,
+    rcx: 0,
+};
 /// Says of an entry that there is nothing to do.
 const DONE: u8 = 0xff;
 

@@ -17,7 +17,10 @@ unsafe impl<T: Send> Sync for Lone<T> {}
 impl<T> Lone<T> {
     /// Wraps `value`.
     pub const fn new(value: T) -> Self {
-        Lone { in_use: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Lone {
+            in_use: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// Lets `work` use the value.

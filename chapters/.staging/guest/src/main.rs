@@ -6,6 +6,7 @@
 #![no_main]
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
+#![warn(clippy::undocumented_unsafe_blocks)]
 
 #[path = "../../abi/abi.rs"]
 mod abi;

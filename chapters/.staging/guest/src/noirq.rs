@@ -11,7 +11,7 @@ use core::ops::Range;
 
 use crate::abi::{IRQ_ENABLED, LguestData, hypercall, selector};
 use crate::host::DATA;
-use crate::traps::{Frame, SYSCALL, TrapStack, trap_common, TRAP_STACK};
+use crate::traps::{Frame, SYSCALL, TRAP_STACK, TrapStack, trap_common};
 
 unsafe extern "C" {
     static noirq_start: u8;

@@ -106,9 +106,7 @@ pub fn take_over(end: Phys) -> Result<(), MapError> {
     let mut kernel = AddressSpace::empty()?;
     let mut page = Phys(0);
     while page < end {
-        let large = page >= layout::kernel_end()
-            && page.0.is_multiple_of(LARGE_PAGE)
-            && end.0 - page.0 >= LARGE_PAGE;
+        let large = page >= layout::kernel_end() && page.0.is_multiple_of(LARGE_PAGE) && end.0 - page.0 >= LARGE_PAGE;
         if large {
             kernel.map_at(2, page.linear(), page, Access::KernelData)?;
             page.0 += LARGE_PAGE;

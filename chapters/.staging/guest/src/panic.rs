@@ -19,7 +19,10 @@ struct LastWords {
 
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
-    let mut words = LastWords { text: [0; SIZE], len: 0 };
+    let mut words = LastWords {
+        text: [0; SIZE],
+        len: 0,
+    };
     // A message that is too long is cut, which is all that can go wrong.
     let _ = match info.location() {
         Some(at) => write!(words, "{} ({}:{})", info.message(), at.file(), at.line()),
@@ -34,6 +37,10 @@ impl Write for LastWords {
         let fitting = &text.as_bytes()[..text.len().min(room)];
         self.text[self.len..][..fitting.len()].copy_from_slice(fitting);
         self.len += fitting.len();
-        if fitting.len() == text.len() { Ok(()) } else { Err(fmt::Error) }
+        if fitting.len() == text.len() {
+            Ok(())
+        } else {
+            Err(fmt::Error)
+        }
     }
 }

@@ -75,9 +75,16 @@ pub fn run(file: &[u8]) -> Result<Outcome, LoadError> {
 /// Gives the CPU to a program until it ends.
 fn execute(space: AddressSpace, entry: u64) -> Outcome {
     space.enter();
-    RUNNING.with(|running| *running = Some(Running { space, ticks_left: TICKS, outcome: None }));
+    RUNNING.with(|running| {
+        *running = Some(Running {
+            space,
+            ticks_left: TICKS,
+            outcome: None,
+        })
+    });
     // SAFETY: the tables are a program's, and whatever `entry` leads to can only do what ring 3 can.
-    unsafe { enter_ring_3(entry, STACK_TOP) };
+    // As if `_start` had been called: a return address's worth below 16-byte alignment.
+    unsafe { enter_ring_3(entry, STACK_TOP - 8) };
     let ended = RUNNING.with(Option::take);
     paging::leave_program();
     ended.and_then(|program| program.outcome).expect("`end` has noted it")
@@ -132,7 +139,10 @@ fn load(file: &[u8]) -> Result<(AddressSpace, u64), LoadError> {
 
 /// Puts a segment into fresh pages.
 fn load_segment(space: &mut AddressSpace, segment: &Segment) -> Result<(), LoadError> {
-    let end = segment.address.checked_add(segment.size).filter(|&end| end <= STACK_TOP - STACK_PAGES * PAGE_SIZE);
+    let end = segment
+        .address
+        .checked_add(segment.size)
+        .filter(|&end| end <= STACK_TOP - STACK_PAGES * PAGE_SIZE);
     let end = end.ok_or(LoadError::BadSegment)?;
     let access = match (segment.writable, segment.executable) {
         (true, true) => return Err(LoadError::BadSegment),
@@ -153,7 +163,10 @@ fn load_segment(space: &mut AddressSpace, segment: &Segment) -> Result<(), LoadE
 /// Copies to `frame` what of the segment's contents belongs into the page at `page`.
 fn fill(frame: Phys, page: u64, segment: &Segment) {
     let start = page.max(segment.address);
-    let contents = segment.contents.get((start - segment.address) as usize..).unwrap_or(&[]);
+    let contents = segment
+        .contents
+        .get((start - segment.address) as usize..)
+        .unwrap_or(&[]);
     let len = contents.len().min((page + PAGE_SIZE - start) as usize);
     // SAFETY: the frame was just allocated, nobody else uses it, and what is copied ends before it does.
     unsafe { Phys(frame.0 + start % PAGE_SIZE).copy_from(&contents[..len]) };

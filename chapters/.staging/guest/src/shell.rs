@@ -38,7 +38,10 @@ enum End {
 
 /// Serves the console for ever.
 pub fn run() -> ! {
-    let mut line = Line { bytes: [0; 128], len: 0 };
+    let mut line = Line {
+        bytes: [0; 128],
+        len: 0,
+    };
     loop {
         print!("{PROMPT}");
         let end = line.read();
@@ -79,7 +82,10 @@ fn run_program(name: &str, file: &[u8]) {
 fn uptime() {
     let ticks = timer::ticks();
     let (seconds, rest) = (ticks / TICKS_PER_SECOND, ticks % TICKS_PER_SECOND);
-    println!("up {seconds}.{rest:02} seconds, {} KiB of memory free", frames::free() >> 10);
+    println!(
+        "up {seconds}.{rest:02} seconds, {} KiB of memory free",
+        frames::free() >> 10
+    );
 }
 
 /// The number in an argument; 0 if it is none.

@@ -2,9 +2,9 @@
 
 //! System calls, with Linux's numbers and registers.
 
+use crate::console;
 use crate::program::{self, Outcome};
 use crate::traps::Frame;
-use crate::console;
 
 /// `write(file, address, length)`: only files 1 and 2, which are the console.
 const WRITE: u64 = 1;

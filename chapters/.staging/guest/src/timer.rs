@@ -37,7 +37,7 @@ pub fn sleep(ticks_to_pass: u64) {
 pub fn tick(frame: &Frame) {
     TICKS.fetch_add(1, Ordering::Relaxed);
     hypercall::set_timer(TICK_NANOSECONDS);
-    if frame.from_program() {
+    if frame.interrupts_program() {
         program::charge_tick();
     }
 }

@@ -41,8 +41,8 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Was it a program that was interrupted?
-    pub fn from_program(&self) -> bool {
+    /// Was it a program that was interrupted? Then it was in ring 3.
+    pub fn interrupts_program(&self) -> bool {
         self.cs & 3 == 3
     }
 }
@@ -61,8 +61,9 @@ const HOST_PAGES: u64 = 2;
 pub const SYSCALL: u8 = 0x80;
 
 const PAGE_FAULT: u64 = 14;
-const FIRST_IRQ: u64 = FIRST_IRQ_VECTOR as u64;
-const LAST_IRQ: u64 = FIRST_IRQ + IRQS - 1;
+const TIMER_IRQ: u64 = FIRST_IRQ_VECTOR as u64;
+const FIRST_DEVICE_IRQ: u64 = TIMER_IRQ + 1;
+const LAST_IRQ: u64 = TIMER_IRQ + IRQS - 1;
 
 /// Distance between stubs.
 const STUB_SIZE: u64 = 16;
@@ -152,19 +153,25 @@ pub fn init() {
 /// All traps arrive here. Interrupts are off.
 extern "C" fn trap(frame: &mut Frame) {
     match frame.vector {
-        FIRST_IRQ => timer::tick(frame),
+        TIMER_IRQ => timer::tick(frame),
         // An interrupt of a device ends the kernel's sleep, and that is all that it is for.
-        FIRST_IRQ..=LAST_IRQ => {}
+        FIRST_DEVICE_IRQ..=LAST_IRQ => {}
         number if number == u64::from(SYSCALL) => syscall::call(frame),
-        _ if frame.from_program() => program::end(outcome(frame)),
-        vector => panic!("trap {vector} at {:#x} in the kernel, error code {:#x}", frame.rip, frame.error),
+        _ if frame.interrupts_program() => program::end(outcome(frame)),
+        vector => panic!(
+            "trap {vector} at {:#x} in the kernel, error code {:#x}",
+            frame.rip, frame.error
+        ),
     }
 }
 
 /// An exception is the end of the program that raised it, and of nobody else.
 fn outcome(frame: &Frame) -> program::Outcome {
     match frame.vector {
-        PAGE_FAULT => program::Outcome::BadAddress { address: host::fault_address(), rip: frame.rip },
+        PAGE_FAULT => program::Outcome::BadAddress {
+            address: host::fault_address(),
+            rip: frame.rip,
+        },
         vector => program::Outcome::Exception { vector, rip: frame.rip },
     }
 }
