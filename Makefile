@@ -1,0 +1,128 @@
+# Everything that the README tells you to type. `make help` lists it; `make V=1 ...` shows the commands.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# Which kernel the VM boots: debian, Debian's own; debug, one built here that watches itself; small.
+HOST ?= debian
+export HOST KERNEL_SERIES LINUX_SRC
+Q := $(if $(V),,@)
+
+# Cargo is silent once it has been through: until then its progress is worth seeing.
+cargo_quiet = $(if $(V),,$(if $(wildcard $(1)),--quiet))
+
+tangle_bin := target/debug/tangle
+target := x86_64-unknown-linux-gnu
+launcher := target/$(target)/release/lguest
+guest := target/guest/release/guest
+vmtests := target/vmtests/release/vmtests
+# The files that go into the VM, at their places there.
+payload := target/host-$(HOST)
+
+# What `make run` types to the Launcher, and what `make vm` runs.
+GUEST ?= /guests/guest
+GUEST_ARGS ?=
+RUN ?= sh
+EXTRA ?=
+export RUN
+PORT ?= 3000
+GDB_PORT ?= 1234
+TESTS ?=
+
+MDBOOK_VERSION := 0.5.4
+
+##@ The system
+
+tangle: ## Turn the chapters into code, in generated/
+	$(Q)scripts/need cargo
+	$(Q)cargo run $(call cargo_quiet,$(tangle_bin)) -p tangle --no-default-features --features cli --bin tangle
+
+run: payload ## Boot the Host in QEMU and a Guest in it, on this terminal
+	$(Q)scripts/vm --root $(payload) --name run lguest run $(GUEST) $(GUEST_ARGS)
+
+vm: payload ## Run a program in the Host: RUN='ls -l' EXTRA=directory-of-files
+	$(Q)scripts/vm --root $(payload) $(if $(EXTRA),--extra "$(EXTRA)") sh -c "$$RUN"
+
+debug: payload ## As `make vm`, but wait for gdb before the first instruction
+	$(Q)scripts/need gdb
+	$(Q)scripts/debug-hints $(GDB_PORT)
+	$(Q)scripts/vm --root $(payload) --gdb $(GDB_PORT) $(if $(EXTRA),--extra "$(EXTRA)") sh -c "$$RUN"
+
+##@ The book
+
+book: mdbook ## Make the pages, in target/book
+	$(Q)$(with_tools) mdbook build --dest-dir target/book
+
+serve: mdbook ## Show the pages on http://localhost:3000 and follow every change (PORT=)
+	$(Q)$(with_tools) mdbook serve --dest-dir target/book --port $(PORT)
+
+##@ Quality
+
+test: tangle ## Run every test, here and in the VM (TESTS=part-of-a-name)
+	$(Q)scripts/need cargo qemu
+	$(Q)$(MAKE) payload vmtests mdbook
+	$(Q)scripts/test $(TESTS)
+
+test-debug: ## The tests in the VM, on a Host that checks itself: HOST=debug
+	$(Q)$(MAKE) HOST=debug payload vmtests
+	$(Q)HOST=debug scripts/test --vm $(TESTS)
+
+lint: tangle ## Compile with every warning an error, and let clippy and shellcheck read the code
+	$(Q)scripts/lint
+
+fmt: tangle ## Format the code
+	$(Q)cargo fmt --all
+
+##@ Housekeeping
+
+cache-info: ## Say what lies in the cache
+	$(Q)scripts/host info
+
+clean: ## Remove what was built here: target/ and generated/, not the cache
+	$(Q)rm -rf target
+	$(Q)find generated -mindepth 1 ! -name README.md ! -name .gitignore -delete
+
+clean-cache: ## Remove the cache: Debian's compilers, the kernel, mdBook
+	$(Q)scripts/host clean
+
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nHOST=debian|debug|small chooses the kernel; CPU=, SMP=, MEM= and ACCEL= the machine (scripts/vm --help).\n'
+
+# --- Parts ------------------------------------------------------------------------------------------------------
+
+# What runs here and what runs there are built side by side.
+payload: tangle
+	$(Q)scripts/need cargo qemu
+	$(Q)$(MAKE) -j2 launcher guest module
+	$(Q)mkdir -p $(payload)/bin $(payload)/guests $(payload)/modules
+	$(Q)cp -u $(launcher) $(payload)/bin/
+	$(Q)cp -u $(guest) $(payload)/guests/
+	$(Q)cp -u target/module-$(HOST)/lguest.ko $(payload)/modules/
+
+# Static, since the VM has no C library.
+launcher:
+	$(Q)cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
+		--config 'target.$(target).rustflags=["-Ctarget-feature=+crt-static"]'
+
+guest:
+	$(Q)cargo build $(call cargo_quiet,$(guest)) --release --manifest-path generated/guest/Cargo.toml --target-dir target/guest
+
+module:
+	$(Q)scripts/module-build generated/module target/module-$(HOST)
+
+vmtests:
+	$(Q)cd tests/vm && cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
+
+# mdBook comes from crates.io, once, into the cache; the preprocessor is the book's own.
+mdbook:
+	$(Q)scripts/need cargo
+	$(Q)scripts/mdbook $(MDBOOK_VERSION) >/dev/null
+	$(Q)cargo build $(call cargo_quiet,target/debug/mdbook-tangle) -p tangle --bin mdbook-tangle
+with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
+
+.PHONY: tangle run vm debug book serve test test-debug lint fmt cache-info clean clean-cache help \
+	payload launcher guest module vmtests mdbook
