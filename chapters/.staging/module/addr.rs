@@ -89,15 +89,24 @@ mod tests {
         for good in [0, 0x7fff_ffff_ffff, 0xffff_8000_0000_0000, u64::MAX] {
             assert!(GuestVirt::new(good).is_canonical(), "{good:#x}");
         }
-        for bad in [0x8000_0000_0000, 0xffff_7fff_ffff_ffff, 1 << 63, 0xdead << 48] {
+        for bad in [
+            0x8000_0000_0000,
+            0xffff_7fff_ffff_ffff,
+            1 << 63,
+            0xdead << 48,
+        ] {
             assert!(!GuestVirt::new(bad).is_canonical(), "{bad:#x}");
         }
     }
 
     #[test]
     fn every_level_takes_its_nine_bits() {
-        let address = GuestVirt::new(0xffff_0000_0000_0000 | 256 << 39 | 3 << 30 | 2 << 21 | 1 << 12 | 5);
-        assert_eq!([4, 3, 2, 1].map(|level| address.index(level)), [256, 3, 2, 1]);
+        let address =
+            GuestVirt::new(0xffff_0000_0000_0000 | 256 << 39 | 3 << 30 | 2 << 21 | 1 << 12 | 5);
+        assert_eq!(
+            [4, 3, 2, 1].map(|level| address.index(level)),
+            [256, 3, 2, 1]
+        );
         assert_eq!(address.page_offset(), 5);
     }
 }

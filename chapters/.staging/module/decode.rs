@@ -138,7 +138,11 @@ mod tests {
         let mut longer = bytes.to_vec();
         longer.push(0x90);
         assert_eq!(decode(&longer).map(|found| found.1), Some(bytes.len()));
-        assert_eq!(decode(&bytes[..bytes.len() - 1]), None, "cut short: {bytes:02x?}");
+        assert_eq!(
+            decode(&bytes[..bytes.len() - 1]),
+            None,
+            "cut short: {bytes:02x?}"
+        );
     }
 
     #[test]
@@ -152,9 +156,27 @@ mod tests {
 
     #[test]
     fn control_registers_and_their_partners_are_found_with_and_without_rex() {
-        check(&[0x0f, 0x20, 0xd8], Insn::ReadControl { control: 3, register: 0 });
-        check(&[0x41, 0x0f, 0x22, 0xdf], Insn::WriteControl { control: 3, register: 15 });
-        check(&[0x44, 0x0f, 0x20, 0xc1], Insn::ReadControl { control: 8, register: 1 });
+        check(
+            &[0x0f, 0x20, 0xd8],
+            Insn::ReadControl {
+                control: 3,
+                register: 0,
+            },
+        );
+        check(
+            &[0x41, 0x0f, 0x22, 0xdf],
+            Insn::WriteControl {
+                control: 3,
+                register: 15,
+            },
+        );
+        check(
+            &[0x44, 0x0f, 0x20, 0xc1],
+            Insn::ReadControl {
+                control: 8,
+                register: 1,
+            },
+        );
     }
 
     #[test]
@@ -180,7 +202,13 @@ mod tests {
 
     #[test]
     fn lgdt_and_everything_else_is_not_ours() {
-        for bytes in [&[0x0f, 0x01, 0x10][..], &[0x0f, 0x01, 0xd1], &[0x90], &[0xf3, 0xfa], &[]] {
+        for bytes in [
+            &[0x0f, 0x01, 0x10][..],
+            &[0x0f, 0x01, 0xd1],
+            &[0x90],
+            &[0xf3, 0xfa],
+            &[],
+        ] {
             assert_eq!(decode(bytes), None);
         }
     }

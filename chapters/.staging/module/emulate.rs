@@ -106,7 +106,8 @@ impl Inner {
         match control {
             2 => self.set_data(offset_of!(LguestData, cr2), value)?,
             3 => {
-                self.shadow.switch_to(&self.memory, GuestPhys::claimed(value))?;
+                self.shadow
+                    .switch_to(&self.memory, GuestPhys::claimed(value))?;
                 self.shadow.flush_user();
             }
             _ => return Ok(false),

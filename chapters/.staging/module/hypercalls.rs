@@ -99,7 +99,9 @@ impl Inner {
             nr::FLUSH_ASYNC => (),
             nr::LGUEST_INIT => kill!("already have lguest_data"),
             nr::CRASH => return self.last_words(GuestPhys::claimed(first)),
-            nr::NEW_PGTABLE => self.shadow.switch_to(&self.memory, GuestPhys::claimed(first))?,
+            nr::NEW_PGTABLE => self
+                .shadow
+                .switch_to(&self.memory, GuestPhys::claimed(first))?,
             nr::FLUSH_TLB if first == 0 => self.shadow.flush_user(),
             nr::FLUSH_TLB => self.shadow.flush_all(),
             nr::LOAD_IDT_ENTRY => {
@@ -116,9 +118,14 @@ impl Inner {
             nr::BIND_DMA => {
                 let array = GuestPhys::claimed(second);
                 let (count, irq) = (third >> 8, third & 0xff);
-                return Ok(self.dma.bind(&self.memory, first, array, count, irq)?.into());
+                return Ok(self
+                    .dma
+                    .bind(&self.memory, first, array, count, irq)?
+                    .into());
             }
-            nr::SEND_DMA => self.dma.send(&self.memory, first, GuestPhys::claimed(second))?,
+            nr::SEND_DMA => self
+                .dma
+                .send(&self.memory, first, GuestPhys::claimed(second))?,
             nr::SET_PTE => self.entry_changed(first, second, 1)?,
             nr::SET_TABLE => self.entry_changed(first, second, third.min(255) as u32)?,
             nr::SET_SYSCALL => {
@@ -150,7 +157,11 @@ impl Inner {
         }
         for page in 0..pages {
             let at = GuestVirt::new(rsp).wrapping_sub(1 + page * PAGE_SIZE);
-            if self.shadow.translate(&self.memory, at, fault::WRITE)?.is_none() {
+            if self
+                .shadow
+                .translate(&self.memory, at, fault::WRITE)?
+                .is_none()
+            {
                 kill!("bad stack page {:#x}", at.get());
             }
         }

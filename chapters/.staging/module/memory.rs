@@ -85,7 +85,11 @@ impl Memory {
     /// Write a value that has no padding to leak.
     pub(crate) fn write<T: AsBytes>(&self, at: GuestPhys, value: &T) -> Alive {
         if self.contains(at, size_of::<T>() as u64)
-            && self.user_slice(at, size_of::<T>()).writer().write(value).is_ok()
+            && self
+                .user_slice(at, size_of::<T>())
+                .writer()
+                .write(value)
+                .is_ok()
         {
             return Ok(());
         }

@@ -46,8 +46,11 @@ impl Inner {
 
     /// One visit to the Guest, and what it came back with.
     fn run_once(&mut self, hook: &Hook) -> Alive {
-        match hook.switcher().run(&mut self.vcpu, self.shadow.tree(), hook) {
-            Exit::HostInterrupt => Ok(()),
+        match hook
+            .switcher()
+            .run(&mut self.vcpu, self.shadow.tree(), hook)
+        {
+            Exit::HostInterrupt { .. } => Ok(()),
             Exit::Hypercall => {
                 self.hypercall_due = true;
                 Ok(())

@@ -56,13 +56,20 @@ impl Frames {
     fn get(&mut self, memory: &Memory, page: GuestPhys) -> Alive<&PinnedPage> {
         let frame = page.frame();
         if frame >= memory.pfn_limit() {
-            kill!("bad page table entry: frame {:#x} is beyond the limit", frame);
+            kill!(
+                "bad page table entry: frame {:#x} is beyond the limit",
+                frame
+            );
         }
         if self.0.get(&frame).is_none() {
             let Ok(pinned) = PinnedPage::new(memory.launcher_address(page)) else {
                 kill!("failed to get page {:#x}", page.get());
             };
-            if self.0.try_create_and_insert(frame, pinned, GFP_KERNEL_ACCOUNT).is_err() {
+            if self
+                .0
+                .try_create_and_insert(frame, pinned, GFP_KERNEL_ACCOUNT)
+                .is_err()
+            {
                 kill!("out of memory remembering page {:#x}", page.get());
             }
         }
@@ -207,7 +214,9 @@ impl Shadow {
         if self.spaces.len() < TREES {
             let tree = self.switcher.new_tree().map_err(|_| out_of_memory())?;
             let space = Space { cr3, tree };
-            self.spaces.push_within_capacity(space).map_err(|_| out_of_memory())?;
+            self.spaces
+                .push_within_capacity(space)
+                .map_err(|_| out_of_memory())?;
             self.current = self.spaces.len() - 1;
             return Ok(());
         }
@@ -220,7 +229,12 @@ impl Shadow {
     }
 
     /// An entry of the Guest's tables has changed: forget what was learned from it.
-    pub(crate) fn entry_changed(&mut self, cr3: GuestPhys, address: GuestVirt, level: u32) -> Alive {
+    pub(crate) fn entry_changed(
+        &mut self,
+        cr3: GuestPhys,
+        address: GuestVirt,
+        level: u32,
+    ) -> Alive {
         if self.is_switchers(address) {
             kill!("attempt to access switcher pages at {:#x}", address.get());
         }

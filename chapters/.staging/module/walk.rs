@@ -174,7 +174,9 @@ mod tests {
     fn mapped(leaf: u64) -> Few {
         let few = Few::default();
         for level in 1..4u64 {
-            few.0.borrow_mut().insert(level << 12 | 8, (level + 1) << 12 | ALL);
+            few.0
+                .borrow_mut()
+                .insert(level << 12 | 8, (level + 1) << 12 | ALL);
         }
         few.0.borrow_mut().insert(0x4008, leaf);
         few
@@ -186,16 +188,28 @@ mod tests {
         let found = walk(&few, CR3, ADDRESS, fault::USER).unwrap();
         assert_eq!(found.page, GuestPhys::claimed(0x5000));
         assert!(found.user && !found.no_execute);
-        assert!(!found.writable, "the first write must come back to mark it dirty");
-        assert_eq!(few.load(GuestPhys::claimed(0x4008)), Ok(0x5000 | ALL | entry::ACCESSED));
-        assert_eq!(few.load(GuestPhys::claimed(0x1008)).unwrap() & entry::ACCESSED, entry::ACCESSED);
+        assert!(
+            !found.writable,
+            "the first write must come back to mark it dirty"
+        );
+        assert_eq!(
+            few.load(GuestPhys::claimed(0x4008)),
+            Ok(0x5000 | ALL | entry::ACCESSED)
+        );
+        assert_eq!(
+            few.load(GuestPhys::claimed(0x1008)).unwrap() & entry::ACCESSED,
+            entry::ACCESSED
+        );
     }
 
     #[test]
     fn a_write_marks_the_page_dirty() {
         let few = mapped(0x5000 | ALL);
         assert!(walk(&few, CR3, ADDRESS, fault::WRITE).unwrap().writable);
-        assert_ne!(few.load(GuestPhys::claimed(0x4008)).unwrap() & entry::DIRTY, 0);
+        assert_ne!(
+            few.load(GuestPhys::claimed(0x4008)).unwrap() & entry::DIRTY,
+            0
+        );
     }
 
     #[test]
@@ -214,13 +228,19 @@ mod tests {
 
     #[test]
     fn nothing_there_is_a_fault_without_the_present_bit() {
-        assert_eq!(walk(&mapped(0), CR3, ADDRESS, fault::WRITE), Err(Miss::Fault(fault::WRITE)));
+        assert_eq!(
+            walk(&mapped(0), CR3, ADDRESS, fault::WRITE),
+            Err(Miss::Fault(fault::WRITE))
+        );
     }
 
     #[test]
     fn an_entry_beyond_the_limit_is_no_fault_but_a_lie() {
         let lie = 256 << 12 | ALL;
-        assert_eq!(walk(&mapped(lie), CR3, ADDRESS, 0), Err(Miss::BadEntry(lie, 1)));
+        assert_eq!(
+            walk(&mapped(lie), CR3, ADDRESS, 0),
+            Err(Miss::BadEntry(lie, 1))
+        );
         let few = mapped(0x5000 | ALL);
         few.store(GuestPhys::claimed(0x1008), lie).unwrap();
         assert_eq!(walk(&few, CR3, ADDRESS, 0), Err(Miss::BadEntry(lie, 4)));
@@ -229,7 +249,8 @@ mod tests {
     #[test]
     fn a_large_page_is_seen_as_the_small_page_inside_it() {
         let few = mapped(0);
-        few.store(GuestPhys::claimed(0x3008), ALL | entry::LARGE).unwrap();
+        few.store(GuestPhys::claimed(0x3008), ALL | entry::LARGE)
+            .unwrap();
         let found = walk(&few, CR3, ADDRESS, 0).unwrap();
         assert_eq!(found.page, GuestPhys::claimed(0x1000));
     }

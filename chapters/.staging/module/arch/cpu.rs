@@ -2,6 +2,7 @@
 
 //! Single instructions that Rust has no words for: control registers, MSRs, interrupts off.
 
+use super::desc::Gate;
 use core::{arch::asm, marker::PhantomData};
 
 /// Model-specific registers (SDM vol. 4).
@@ -51,6 +52,22 @@ impl InterruptsOff {
     }
 }
 
+extern "C" {
+    fn lguest_deliver(handler: u64);
+}
+
+impl InterruptsOff {
+    /// Turn interrupts on again by way of one that the CPU has taken already.
+    ///
+    /// Its handler must find a frame with interrupts on: some of what an interrupt does is left to
+    /// its last moments, and is left out if it seems to return to code that wants no interrupts.
+    pub(super) fn deliver(self, gate: Gate) {
+        // SAFETY: The CPU took this vector while the Guest ran, so the Host has a handler, which
+        // expects to find interrupts off and returns with IRETQ.
+        unsafe { lguest_deliver(gate.handler()) };
+    }
+}
+
 impl Drop for InterruptsOff {
     fn drop(&mut self) {
         #[cfg(CONFIG_TRACE_IRQFLAGS)]
@@ -71,7 +88,9 @@ impl Drop for InterruptsOff {
 pub(super) unsafe fn read_msr(register: u32) -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: The caller says that it exists; reading the ones above changes nothing.
-    unsafe { asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nomem, nostack)) };
+    unsafe {
+        asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nomem, nostack))
+    };
     u64::from(high) << 32 | u64::from(low)
 }
 
@@ -169,7 +188,9 @@ pub(super) unsafe fn write_ldt(selector: u16) {
 pub(super) unsafe fn read_pkru() -> u32 {
     let rights;
     // SAFETY: The caller says that the instruction exists.
-    unsafe { asm!("rdpkru", in("ecx") 0, out("eax") rights, out("edx") _, options(nomem, nostack)) };
+    unsafe {
+        asm!("rdpkru", in("ecx") 0, out("eax") rights, out("edx") _, options(nomem, nostack))
+    };
     rights
 }
 

@@ -187,7 +187,10 @@ mod tests {
     fn a_gate_gives_back_what_it_was_made_of() {
         let gate = Gate::new(0xffff_8000_dead_beef, 0x61, 2, TRAP_GATE, 3);
         assert_eq!(gate.handler(), 0xffff_8000_dead_beef);
-        assert_eq!((gate.kind(), gate.ring(), gate.is_present()), (TRAP_GATE, 3, true));
+        assert_eq!(
+            (gate.kind(), gate.ring(), gate.is_present()),
+            (TRAP_GATE, 3, true)
+        );
         assert_eq!(gate.low >> 32 & 7, 2);
         assert!(!Gate::default().is_present());
     }

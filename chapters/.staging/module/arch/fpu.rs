@@ -2,9 +2,7 @@
 
 //! The Guest's x87, SSE and AVX registers: swapped whole, at every switch.
 
-use super::{
-    cpu::{self, cr4},
-};
+use super::cpu::{self, cr4};
 use core::arch::{asm, x86_64::__cpuid_count};
 use kernel::{bindings, prelude::*};
 
@@ -70,8 +68,10 @@ impl FpuState {
         unsafe {
             match self.method {
                 Method::Fxsave => asm!("fxrstor64 [{}]", in(reg) self.area, options(nostack)),
-                Method::Xsave => asm!("xrstor64 [{}]", in(reg) self.area, in("eax") -1, in("edx") -1,
-                    options(nostack)),
+                Method::Xsave => {
+                    asm!("xrstor64 [{}]", in(reg) self.area, in("eax") -1, in("edx") -1,
+                    options(nostack))
+                }
             }
         }
     }
@@ -81,8 +81,10 @@ impl FpuState {
         unsafe {
             match self.method {
                 Method::Fxsave => asm!("fxsave64 [{}]", in(reg) self.area, options(nostack)),
-                Method::Xsave => asm!("xsave64 [{}]", in(reg) self.area, in("eax") -1, in("edx") -1,
-                    options(nostack)),
+                Method::Xsave => {
+                    asm!("xsave64 [{}]", in(reg) self.area, in("eax") -1, in("edx") -1,
+                    options(nostack))
+                }
             }
         }
     }

@@ -13,12 +13,16 @@ use kernel::{bindings, prelude::*};
 pub(crate) fn check() -> Result {
     let cr4 = cpu::read_cr4();
     if cr4 & cr4::FRED != 0 {
-        pr_err!("this Host takes events by FRED, which has no way into ring 1: boot it with fred=off\n");
+        pr_err!(
+            "this Host takes events by FRED, which has no way into ring 1: boot it with fred=off\n"
+        );
         return Err(ENODEV);
     }
     // SAFETY: CR4.CET is set, so the register exists.
     if cr4 & cr4::CET != 0 && unsafe { cpu::read_msr(msr::S_CET) } & 1 != 0 {
-        pr_err!("this Host uses supervisor shadow stacks, which the Switcher cannot keep straight\n");
+        pr_err!(
+            "this Host uses supervisor shadow stacks, which the Switcher cannot keep straight\n"
+        );
         return Err(ENODEV);
     }
     if slot_is_taken() {
@@ -26,7 +30,11 @@ pub(crate) fn check() -> Result {
         return Err(EBUSY);
     }
     if kernel::cpu::nr_cpu_ids() as usize >= ENTRIES {
-        pr_err!("more than {} CPUs: boot with nr_cpus={}\n", ENTRIES - 1, ENTRIES - 1);
+        pr_err!(
+            "more than {} CPUs: boot with nr_cpus={}\n",
+            ENTRIES - 1,
+            ENTRIES - 1
+        );
         return Err(E2BIG);
     }
     Ok(())

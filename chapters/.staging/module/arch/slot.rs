@@ -259,7 +259,13 @@ impl CpuPages {
     /// Put one gate in place.
     pub(super) fn set_gate(&self, vector: u8, gate: Gate, _off: Option<&InterruptsOff>) {
         // SAFETY: The page is an IDT of 256 gates; by the type invariant it is not in use.
-        unsafe { self.idt.as_ptr().cast::<Gate>().add(vector.into()).write(gate) };
+        unsafe {
+            self.idt
+                .as_ptr()
+                .cast::<Gate>()
+                .add(vector.into())
+                .write(gate)
+        };
     }
 
     fn fill_idt(&self) {

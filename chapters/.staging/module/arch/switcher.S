@@ -328,7 +328,7 @@ debug_trap:
 lguest_switcher_end:
 	.popsection
 
-/* Give the Host the interrupt in RDI's handler, as if it had come just now. */
+/* Give the Host the interrupt in RDI's handler, as if it had come just now, with interrupts on. */
 	.pushsection .text, "ax", @progbits
 	.globl lguest_deliver
 	.type lguest_deliver, @function
@@ -337,6 +337,7 @@ lguest_deliver:
 	pushq ${HOST_SS}
 	pushq %rax
 	pushfq
+	orq ${IF}, (%rsp)
 	pushq ${HOST_CS}
 	BRANCH_ON_PURPOSE
 	call *%rdi

@@ -52,6 +52,7 @@ global_asm!(
     KERNEL_DS = const selector::KERNEL_DS,
     USER_CS = const selector::USER_CS,
     USER_DS = const selector::USER_DS,
+    IF = const flags::IF,
     KERNEL_FLAGS = const flags::FIXED | flags::IF | flags::AC,
     FS_BASE = const msr::FS_BASE,
     GS_BASE = const msr::GS_BASE,
@@ -67,7 +68,6 @@ extern "C" {
     static lguest_enter: u8;
     static lguest_syscall: u8;
     static lguest_no_syscall: u8;
-    fn lguest_deliver(handler: u64);
 }
 
 /// The Switcher's code, where the module loader put it.
@@ -136,7 +136,7 @@ pub(crate) enum Route {
 /// Why the Guest stopped.
 pub(crate) enum Exit {
     /// The Host had an interrupt, and has handled it.
-    HostInterrupt,
+    HostInterrupt { vector: Option<u8> },
     /// It asked for something.
     Hypercall,
     /// It touched an address that its tables do not map, or not that way.
@@ -194,7 +194,11 @@ impl Vcpu {
 impl Switcher {
     /// Map the code for every CPU.
     pub(crate) fn new() -> Result<impl PinInit<Self>> {
-        let levels = if cpu::read_cr4() & cr4::LA57 != 0 { 5 } else { 4 };
+        let levels = if cpu::read_cr4() & cr4::LA57 != 0 {
+            5
+        } else {
+            4
+        };
         let area = Slot::new(&Code, levels)?;
         Ok(pin_init!(Self {
             area,
@@ -263,7 +267,10 @@ impl Switcher {
 
         let pending = pages.take_pending(&off);
         let Some(regs) = pages.registers(frame, &off) else {
-            let broken = Exit::Broken { vector: u64::MAX, rip: frame };
+            let broken = Exit::Broken {
+                vector: u64::MAX,
+                rip: frame,
+            };
             return (*visit.regs, broken);
         };
         if regs.trapnum == 2 || pending & PENDING_NMI != 0 {
@@ -272,11 +279,18 @@ impl Switcher {
         if regs.trapnum == 18 || pending & PENDING_MC != 0 {
             cpu::raise_machine_check();
         }
-        (regs, self.decode(&regs, fault_address, &off))
+        let exit = self.decode(&regs, fault_address);
+        if let Exit::HostInterrupt {
+            vector: Some(vector),
+        } = exit
+        {
+            off.deliver(host_gate(vector));
+        }
+        (regs, exit)
     }
 
-    /// What the vector means; a Host interrupt is handled here and now.
-    fn decode(&self, regs: &Regs, fault_address: u64, _off: &InterruptsOff) -> Exit {
+    /// What the vector means.
+    fn decode(&self, regs: &Regs, fault_address: u64) -> Exit {
         if regs.cs & 3 == 0 {
             return Exit::Broken {
                 vector: regs.trapnum,
@@ -286,7 +300,7 @@ impl Switcher {
         let error = regs.errcode;
         match regs.trapnum {
             vector if vector == u64::from(hypercall::VECTOR) => Exit::Hypercall,
-            2 | 18 | TURNED_BACK => Exit::HostInterrupt,
+            2 | 18 | TURNED_BACK => Exit::HostInterrupt { vector: None },
             13 => Exit::GeneralProtection { error },
             14 => Exit::PageFault {
                 address: fault_address,
@@ -305,16 +319,12 @@ impl Switcher {
                     error,
                 }
             }
-            vector => {
-                // SAFETY: The CPU took this vector while the Guest ran, so the Host has a handler,
-                // which expects to find interrupts off and returns with IRETQ.
-                unsafe { lguest_deliver(host_gate(vector as u8).handler()) };
-                Exit::HostInterrupt
-            }
+            vector => Exit::HostInterrupt {
+                vector: Some(vector as u8),
+            },
         }
     }
 }
-
 
 #[pinned_drop]
 impl PinnedDrop for Switcher {

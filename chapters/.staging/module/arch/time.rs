@@ -21,9 +21,8 @@ pub(crate) fn tsc_khz() -> u32 {
     const POWER: u32 = 0x8000_0007;
     const INVARIANT_TSC: u32 = 1 << 8;
     // SAFETY: Every 64-bit CPU has CPUID, and says how far it goes.
-    let invariant = unsafe {
-        __cpuid(0x8000_0000).eax >= POWER && __cpuid(POWER).edx & INVARIANT_TSC != 0
-    };
+    let invariant =
+        unsafe { __cpuid(0x8000_0000).eax >= POWER && __cpuid(POWER).edx & INVARIANT_TSC != 0 };
     if !invariant {
         return 0;
     }
