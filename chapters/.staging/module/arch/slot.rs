@@ -92,9 +92,9 @@ pub(super) struct CpuPages {
     secret: OwnedPage,
     /// The last-level tables: with the secret page and without.
     host_table: OwnedPage,
-    _guest_table: OwnedPage,
+    guest_table: OwnedPage,
     /// The tables above the Guest's, and the top-level entry that leads there.
-    _guest_chain: KVec<OwnedPage>,
+    guest_chain: KVec<OwnedPage>,
     guest_entry: u64,
 }
 
@@ -124,9 +124,9 @@ impl CpuPages {
             idt: OwnedPage::new()?,
             secret: OwnedPage::new()?,
             host_table: OwnedPage::new()?,
-            _guest_chain: KVec::new(),
+            guest_chain: KVec::new(),
             guest_entry: table(&guest_table),
-            _guest_table: guest_table,
+            guest_table,
         };
         pages.fill_tables(code);
         pages.hang_guest_table(cpu, levels)?;
@@ -145,7 +145,7 @@ impl CpuPages {
             leaf(self.state.phys(), CONST),
             leaf(self.idt.phys(), CONST),
         ];
-        for table in [&self.host_table, &self._guest_table] {
+        for table in [&self.host_table, &self.guest_table] {
             for (index, &entry) in shared.iter().enumerate() {
                 set(table, index, entry);
             }
@@ -162,7 +162,7 @@ impl CpuPages {
             let above = OwnedPage::new()?;
             set(&above, index, self.guest_entry);
             self.guest_entry = table(&above);
-            self._guest_chain.push(above, GFP_KERNEL)?;
+            self.guest_chain.push(above, GFP_KERNEL)?;
         }
         Ok(())
     }
