@@ -104,6 +104,7 @@ impl Bindings {
                 kill!("bad registered DMA buffer {:#x}", buffer.get());
             };
             if memory.read::<u32>(used_len)? == 0 {
+                check_sections(memory, buffer)?;
                 memory.write(used_len, &binding.irq)?;
                 binding.next = (index + 1) % binding.count;
                 return Ok(Some(buffer));

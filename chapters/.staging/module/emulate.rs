@@ -134,7 +134,7 @@ impl Inner {
         let regs = &mut self.vcpu.regs;
         let value = GuestVirt::new(regs.rdx << 32 | regs.rax & 0xffff_ffff);
         // A base that is not canonical would trap in the Switcher, when it is loaded.
-        if !value.is_canonical() {
+        if !value.is_canonical() || self.shadow.is_switchers(value) {
             return false;
         }
         match regs.rcx as u32 {

@@ -63,6 +63,7 @@ impl Inner {
                 self.reflect(13, error, error)
             }
             Exit::Trap { vector, error } => self.reflect(vector.into(), error, error),
+            Exit::StrayFrame { at } => kill!("trap outside the Switcher's stack at {:#x}", at),
             Exit::Broken { vector, rip } => {
                 kill!("trap {} inside the Switcher at {:#x}", vector, rip)
             }

@@ -7,7 +7,7 @@
 
 use crate::{
     addr::{GuestPhys, GuestVirt},
-    arch::{Budget, PinnedPage, Switcher, Tree},
+    arch::{Budget, PinnedPage, Switcher, Tree, SLOT},
     kill::{kill, Alive, Death},
     memory::Memory,
     walk::{fault, walk, Mapping, Miss, Tables, LEVELS},
@@ -126,9 +126,11 @@ impl Shadow {
         &mut self.spaces[self.current].tree
     }
 
-    /// Whether an address belongs to the Switcher.
+    /// Whether an address belongs to the Switcher: slot 256 of the Guest's four levels, wherever the
+    /// Switcher really is, and the slot of the Host's five.
     pub(crate) fn is_switchers(&self, address: GuestVirt) -> bool {
-        self.switcher.owns(address.get())
+        let slot = address.is_canonical() && address.index(LEVELS) == SLOT;
+        slot || self.switcher.owns(address.get())
     }
 
     /// Look an address up in the Guest's tables.

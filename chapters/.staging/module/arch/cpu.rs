@@ -8,6 +8,7 @@ use core::{arch::asm, marker::PhantomData};
 /// Model-specific registers (SDM vol. 4).
 pub(super) mod msr {
     pub(in super::super) const SYSENTER_CS: u32 = 0x174;
+    pub(in super::super) const SYSENTER_ESP: u32 = 0x175;
     pub(in super::super) const U_CET: u32 = 0x6a0;
     pub(in super::super) const S_CET: u32 = 0x6a2;
     pub(in super::super) const LSTAR: u32 = 0xc000_0082;

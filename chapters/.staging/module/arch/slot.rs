@@ -54,10 +54,12 @@ pub(super) struct State {
     pub(super) guest_gdt: TablePointer,
     pub(super) guest_idt: TablePointer,
     tss: Tss,
+    /// Where the compiler would leave a gap, and in it whatever was on the Host's stack.
+    reserved: u32,
     gdt: [u64; GDT_ENTRIES],
 }
 
-const _: () = assert!(size_of::<State>() <= 4096 && offset_of!(State, gdt) % 4 == 0);
+const _: () = assert!(size_of::<State>() == 4 * 8 + 2 * 10 + 104 + 4 + 8 * GDT_ENTRIES);
 
 /// What nobody but the Host may see: addresses of its kernel.
 #[repr(C)]
@@ -204,6 +206,7 @@ impl CpuPages {
                     stack_top,
                     [1, 2, 3, 4, 0, 0, 0].map(|top| ist + top * IST_SIZE),
                 ),
+                reserved: 0,
                 gdt: desc::guest_gdt(0, tss),
             });
             self.secret().write(Secret {
@@ -298,6 +301,8 @@ impl CpuPages {
         unsafe {
             frame.write(*visit.regs);
             (*frame).sanitize();
+            // Nothing has come yet that would make us turn back.
+            self.stack.as_ptr().write(0);
             let state = self.state();
             (*state).host_cr3 = host_cr3;
             (*state).syscall_entry = visit.syscall_entry;
@@ -343,13 +348,6 @@ impl CpuPages {
         }
         // SAFETY: The range lies in one page of ours, which nobody writes to now.
         Some(unsafe { page.as_ptr().add(offset as usize).cast::<Regs>().read() })
-    }
-
-    /// What came while it could not be taken: `PENDING_*` bits. Forgets it.
-    pub(super) fn take_pending(&self, _off: &InterruptsOff) -> u8 {
-        // SAFETY: The first byte of the stack page, ours by the type invariant. The Switcher sets it
-        // only between LIDT and LIDT, so not now.
-        unsafe { self.stack.as_ptr().replace(0) }
     }
 
     /// This CPU's address of a place in the Switcher's code.

@@ -278,22 +278,32 @@ lguest_no_syscall:
 	pushq $6
 	jmp leave_guest
 
-/* NMI and machine check come when they like. From the Guest: an exit. In here: a note. */
+/*
+ * NMI and machine check come when they like. From the Guest: an exit. In here: a note, in an MSR since
+ * the Guest can write to all memory that we can, and for the last look a hint not to go.
+ */
 .macro AT_ANY_TIME bit vector
 	STACK_UNKNOWN
 	testb $3, 8(%rsp)
 	jnz .Lexit_\@
-	orb $\bit, .Lpending(%rip)
 	pushq %rax
+	pushq %rcx
+	pushq %rdx
+	movl ${SYSENTER_ESP}, %ecx
+	rdmsr
+	orl $\bit, %eax
+	wrmsr
+	movb $1, .Lpending(%rip)
 	leaq into_guest(%rip), %rax
-	cmpq %rax, 8(%rsp)
+	cmpq %rax, 24(%rsp)
 	jb .Lresume_\@
-	leaq into_guest_end(%rip), %rax
-	cmpq %rax, 8(%rsp)
+	leaq into_guest_end(%rip), %rcx
+	cmpq %rcx, 24(%rsp)
 	jae .Lresume_\@
-	leaq into_guest(%rip), %rax
-	movq %rax, 8(%rsp)
+	movq %rax, 24(%rsp)
 .Lresume_\@:
+	popq %rdx
+	popq %rcx
 	popq %rax
 	iretq
 	int3

@@ -21,10 +21,10 @@ use core::{
 };
 use kernel::{bindings, cpu::CpuId, new_mutex, prelude::*, sync::Mutex};
 
-/// Bit of the pending byte: an NMI came while the Switcher could not take it.
-const PENDING_NMI: u8 = 1;
+/// Noted in SYSENTER_ESP, which ring 1 cannot reach: an NMI came while the Switcher could not take it.
+const PENDING_NMI: u64 = 1;
 /// The same for a machine check.
-const PENDING_MC: u8 = 2;
+const PENDING_MC: u64 = 2;
 /// `trapnum` of a Guest that was not entered because of that.
 const TURNED_BACK: u64 = 256;
 
@@ -56,6 +56,7 @@ global_asm!(
     KERNEL_FLAGS = const flags::FIXED | flags::IF | flags::AC,
     FS_BASE = const msr::FS_BASE,
     GS_BASE = const msr::GS_BASE,
+    SYSENTER_ESP = const msr::SYSENTER_ESP,
     PENDING_NMI = const PENDING_NMI,
     PENDING_MC = const PENDING_MC,
     TURNED_BACK = const TURNED_BACK,
@@ -145,6 +146,8 @@ pub(crate) enum Exit {
     GeneralProtection { error: u64 },
     /// Any other exception.
     Trap { vector: u8, error: u64 },
+    /// It trapped into the Switcher with a stack of its own, as nothing but ring 0 can.
+    StrayFrame { at: u64 },
     /// It made the Switcher itself trap, which it must not be able to.
     Broken { vector: u64, rip: u64 },
 }
@@ -263,15 +266,9 @@ impl Switcher {
         // CPU fit for a Guest, global pages gone. The tree leads to these pages at the slot.
         let frame = unsafe { enter_guest(enter, tree.cr3()) };
         let fault_address = cpu::read_cr2();
-        borrowed.give_back();
-
-        let pending = pages.take_pending(&off);
+        let pending = borrowed.give_back();
         let Some(regs) = pages.registers(frame, &off) else {
-            let broken = Exit::Broken {
-                vector: u64::MAX,
-                rip: frame,
-            };
-            return (*visit.regs, broken);
+            return (*visit.regs, Exit::StrayFrame { at: frame });
         };
         if regs.trapnum == 2 || pending & PENDING_NMI != 0 {
             cpu::raise_nmi();
@@ -381,6 +378,7 @@ struct Borrowed {
     ldt: u16,
     lstar: u64,
     sysenter_cs: u64,
+    sysenter_esp: u64,
     cet: Option<(u64, u64)>,
 }
 
@@ -397,10 +395,10 @@ impl Borrowed {
         unsafe {
             let lstar = cpu::read_msr(msr::LSTAR);
             let sysenter_cs = cpu::read_msr(msr::SYSENTER_CS);
+            let sysenter_esp = cpu::read_msr(msr::SYSENTER_ESP);
             cpu::write_msr(msr::LSTAR, syscall);
-            if sysenter_cs != 0 {
-                cpu::write_msr(msr::SYSENTER_CS, 0);
-            }
+            cpu::write_msr(msr::SYSENTER_CS, 0);
+            cpu::write_msr(msr::SYSENTER_ESP, 0);
             let cet = (cr4 & cr4::CET != 0).then(|| {
                 let both = (cpu::read_msr(msr::S_CET), cpu::read_msr(msr::U_CET));
                 cpu::write_msr(msr::S_CET, 0);
@@ -423,14 +421,17 @@ impl Borrowed {
                 ldt,
                 lstar,
                 sysenter_cs,
+                sysenter_esp,
                 cet,
             }
         }
     }
 
-    fn give_back(self) {
+    /// Put everything back. Returns what came meanwhile and could not be taken: `PENDING_*`.
+    fn give_back(self) -> u64 {
         // SAFETY: These are the values that `take` found on this CPU.
         unsafe {
+            let pending = cpu::read_msr(msr::SYSENTER_ESP);
             if self.cr4 & cr4::PGE != 0 {
                 cpu::write_cr4(self.cr4);
             }
@@ -444,10 +445,10 @@ impl Borrowed {
                 cpu::write_msr(msr::S_CET, supervisor);
                 cpu::write_msr(msr::U_CET, user);
             }
-            if self.sysenter_cs != 0 {
-                cpu::write_msr(msr::SYSENTER_CS, self.sysenter_cs);
-            }
+            cpu::write_msr(msr::SYSENTER_CS, self.sysenter_cs);
+            cpu::write_msr(msr::SYSENTER_ESP, self.sysenter_esp);
             cpu::write_msr(msr::LSTAR, self.lstar);
+            pending
         }
     }
 }
