@@ -6,8 +6,9 @@ use std::process::exit;
 use std::time::SystemTime;
 
 use crate::diagnostic::{self, Format};
-use crate::disk::{self, Mode, Project};
+use crate::disk::{self, Inputs, Mode};
 use crate::map;
+use crate::record;
 
 /// Tangles the book in `root` ("" is the package's own directory) and tells cargo to do so again when a chapter changes. Mistakes in the book are
 /// printed and end the build.
@@ -26,7 +27,10 @@ pub fn run(root: impl AsRef<Path>) {
 fn try_run(root: &Path) -> Result<(), String> {
     let rerun = |path: &Path| println!("cargo::rerun-if-changed={}", path.display());
     rerun(&root.join("book.toml"));
-    let project = Project::open(root).map_err(|error| error.to_string())?;
+    let inputs = Inputs::read(root).map_err(|error| error.to_string())?;
+    let fingerprint = inputs.fingerprint();
+    let known = record::up_to_date(inputs.out(), &fingerprint).is_some();
+    let project = inputs.project().map_err(|error| error.to_string())?;
     let summary = root.join(&project.source_dir).join("SUMMARY.md");
     let chapters: Vec<_> = project
         .book
@@ -42,10 +46,15 @@ fn try_run(root: &Path) -> Result<(), String> {
     // When the whole output directory is gone it must come back.
     rerun(&map_path);
 
+    if known {
+        return Ok(());
+    }
     let program = crate::program(&project.book)
         .map_err(|diagnostics| diagnostic::render(&project.book, &diagnostics, Format::Human))?;
     let map = program.tangled.line_map(&project.book, &program.model);
     disk::write(&project.out, &program.tangled, &map, Mode::Write).map_err(|error| error.to_string())?;
+    record::write_stamp(&project.out, &fingerprint, &map)
+        .map_err(|error| format!("cannot write the stamp: {error}"))?;
     // The map is as old as what it was made from: were it newer than the start of this script, cargo would run the
     // script once more.
     age(&map_path, newest(&chapters)).map_err(|error| format!("cannot set the time of {}: {error}", map_path.display()))

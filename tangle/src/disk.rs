@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::map::{self, LineMap};
+use crate::record;
 use crate::source::Book;
 use crate::summary;
 use crate::tangle::Tangled;
@@ -61,15 +62,27 @@ impl Default for Settings {
     }
 }
 
-impl Project {
-    /// Reads the book whose `book.toml` lies in `root`.
+/// All files that a book is written in, as they are on disk.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    root: PathBuf,
+    config: String,
+    summary: String,
+    source_dir: String,
+    out: PathBuf,
+    /// Path, relative to `root`, and content.
+    chapters: Vec<(String, Vec<u8>)>,
+}
+
+impl Inputs {
+    /// Reads the files of the book whose `book.toml` lies in `root`.
     ///
     /// # Errors
     /// When `book.toml`, `SUMMARY.md` or a chapter cannot be read.
-    pub fn open(root: &Path) -> Result<Self, Error> {
-        let config = root.join("book.toml");
-        let config: BookToml =
-            toml::from_str(&read(&config)?).map_err(|error| Error::Config(config.clone(), error.to_string()))?;
+    pub fn read(root: &Path) -> Result<Self, Error> {
+        let path = root.join("book.toml");
+        let text = read(&path)?;
+        let config: BookToml = toml::from_str(&text).map_err(|error| Error::Config(path, error.to_string()))?;
         let source_dir = config.book.src.unwrap_or_else(|| "src".to_owned());
         let source_dir = source_dir.trim_end_matches('/').to_owned();
         let summary = read(&root.join(&source_dir).join("SUMMARY.md"))?;
@@ -77,16 +90,77 @@ impl Project {
             .into_iter()
             .map(|chapter| {
                 let path = format!("{source_dir}/{chapter}");
-                let text = read(&root.join(&path))?;
-                Ok((path, text))
+                let target = root.join(&path);
+                let bytes = fs::read(&target).map_err(|error| Error::Io("read", target, error))?;
+                Ok((path, bytes))
             })
             .collect::<Result<Vec<_>, Error>>()?;
         Ok(Self {
             root: root.to_owned(),
-            source_dir,
             out: root.join(config.preprocessor.tangle.out),
+            config: text,
+            summary,
+            source_dir,
+            chapters,
+        })
+    }
+
+    /// Where the generated files go.
+    #[must_use]
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// Changes when anything in any of the files changes.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        let mut add = |part: &[u8]| {
+            hash.update(&part.len().to_le_bytes());
+            hash.update(part);
+        };
+        add(self.config.as_bytes());
+        add(self.summary.as_bytes());
+        for (path, bytes) in &self.chapters {
+            add(path.as_bytes());
+            add(bytes);
+        }
+        format!("{:032x}", hash.digest128())
+    }
+
+    /// Understands them.
+    ///
+    /// # Errors
+    /// When a chapter is not UTF-8.
+    pub fn project(self) -> Result<Project, Error> {
+        let chapters = self
+            .chapters
+            .into_iter()
+            .map(|(path, bytes)| match String::from_utf8(bytes) {
+                Ok(text) => Ok((path, text)),
+                Err(error) => Err(Error::Io(
+                    "read",
+                    self.root.join(path),
+                    io::Error::new(io::ErrorKind::InvalidData, error),
+                )),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Project {
+            root: self.root,
+            source_dir: self.source_dir,
+            out: self.out,
             book: Book::new(chapters),
         })
+    }
+}
+
+impl Project {
+    /// Reads the book whose `book.toml` lies in `root`.
+    ///
+    /// # Errors
+    /// When `book.toml`, `SUMMARY.md` or a chapter cannot be read.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        Inputs::read(root)?.project()
     }
 
     /// Goes from `start` upwards to the first directory that has a `book.toml`.
@@ -97,6 +171,97 @@ impl Project {
             .find(|directory| directory.join("book.toml").is_file())
             .map(Path::to_owned)
     }
+}
+
+/// A file that was changed by hand since tangle wrote it.
+#[cfg(feature = "stitch")]
+pub type Edits = BTreeMap<String, crate::stitch::Edit>;
+
+/// Finds the files in `out` that were changed by hand since they were written. `tangled` is what the chapters say now.
+///
+/// # Errors
+/// When a file cannot be read, or when it is not known any more what was written.
+#[cfg(feature = "stitch")]
+pub fn edits(out: &Path, tangled: &Tangled) -> Result<Edits, Error> {
+    let Some(json) = read_if_there(&out.join(map::FILE))? else {
+        return Ok(Edits::new());
+    };
+    let Some(map) = LineMap::from_json(&String::from_utf8_lossy(&json)) else {
+        return Err(Error::Unknown(out.join(map::FILE)));
+    };
+    let mut base = None;
+    let mut edits = Edits::new();
+    for (path, file) in &map.files {
+        let target = out.join(path);
+        let Some(bytes) = read_if_there(&target)? else { continue };
+        let hash = map::fingerprint(&bytes);
+        if hash == file.hash || map.pending.get(path) == Some(&hash) {
+            continue;
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            Error::Io(
+                "read",
+                target.clone(),
+                io::Error::new(io::ErrorKind::InvalidData, error),
+            )
+        })?;
+        let known = base.get_or_insert_with(|| record::read_base(out, &map)).remove(path);
+        let base = known.or_else(|| {
+            let now = &tangled.files.get(path)?.text;
+            (map::fingerprint(now.as_bytes()) == file.hash).then(|| now.clone())
+        });
+        let base = base.ok_or(Error::Unknown(target))?;
+        edits.insert(path.clone(), crate::stitch::Edit { base, text });
+    }
+    Ok(edits)
+}
+
+/// Writes chapters, all or none of them as far as a file system can promise it: the new texts are all on disk before the
+/// first one takes its place.
+///
+/// # Errors
+/// When one cannot be written.
+#[cfg(feature = "stitch")]
+pub fn write_chapters(root: &Path, chapters: &[(&str, &str)]) -> Result<(), Error> {
+    let mut ready = Vec::new();
+    for (path, text) in chapters {
+        // A chapter may be a link to its file elsewhere.
+        let target = root.join(path);
+        let target = fs::canonicalize(&target).map_err(|error| Error::Io("find", target, error))?;
+        let mut name = target.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".tangle-{}", std::process::id()));
+        let new = target.with_file_name(name);
+        let written =
+            fs::write(&new, text).and_then(|()| fs::set_permissions(&new, fs::metadata(&target)?.permissions()));
+        ready.push((new, target.clone()));
+        if let Err(error) = written {
+            for (new, _) in ready {
+                // Half a file of our own; the first error says what is wrong.
+                let _ = fs::remove_file(new);
+            }
+            return Err(Error::Io("write", target, error));
+        }
+    }
+    for (new, target) in ready {
+        fs::rename(&new, &target).map_err(|error| Error::Io("write", target, error))?;
+    }
+    Ok(())
+}
+
+/// Makes files in `out` that were edited hold the text of `tangled`, which has their edits in it.
+///
+/// # Errors
+/// When one cannot be written.
+#[cfg(feature = "stitch")]
+pub fn settle(out: &Path, tangled: &Tangled, edits: &Edits) -> Result<(), Error> {
+    for (path, edit) in edits {
+        if let Some(file) = tangled.files.get(path)
+            && file.text != edit.text
+        {
+            replace(out, path, &file.text)?;
+        }
+    }
+    Ok(())
 }
 
 /// What to do with the files.
@@ -140,6 +305,8 @@ pub enum Error {
     Io(&'static str, PathBuf, io::Error),
     /// `book.toml` makes no sense.
     Config(PathBuf, String),
+    /// What tangle wrote there last is not known any more.
+    Unknown(PathBuf),
     /// Files in the way. Nothing was written.
     Conflicts(Vec<Conflict>),
 }
@@ -149,6 +316,11 @@ impl fmt::Display for Error {
         match self {
             Self::Io(verb, path, error) => write!(f, "cannot {verb} {}: {error}", path.display()),
             Self::Config(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Unknown(path) => write!(
+                f,
+                "{}: nobody knows any more what tangle wrote here. Save what you changed, and run `tangle --force`",
+                path.display()
+            ),
             Self::Conflicts(conflicts) => {
                 for conflict in conflicts {
                     match conflict {
@@ -212,7 +384,13 @@ pub fn write(out: &Path, tangled: &Tangled, map: &LineMap, mode: Mode) -> Result
             replace(out, path, &tangled.files[path].text)?;
         }
         let json = map.to_json();
-        if !plan.known.is_empty() || old_json.as_ref() != Some(&json) {
+        let map_is_new = !plan.known.is_empty() || old_json.as_ref() != Some(&json);
+        if map_is_new || !out.join(record::BASE).is_file() {
+            let own = out.join(map::DIRECTORY);
+            fs::create_dir_all(&own).map_err(|error| Error::Io("create", own, error))?;
+            record::write_base(out, tangled).map_err(|error| Error::Io("write", out.join(record::BASE), error))?;
+        }
+        if map_is_new {
             replace(out, map::FILE, &json)?;
         }
     }
@@ -385,7 +563,7 @@ mod tests {
         );
         assert_eq!(fs::read_to_string(out.path().join("d/a.c")).unwrap(), "new\n");
         let left: Vec<_> = fs::read_dir(out.path().join(map::DIRECTORY)).unwrap().collect();
-        assert_eq!(left.len(), 1, "only the map stays behind");
+        assert_eq!(left.len(), 2, "only the map and the base stay behind");
     }
 
     #[test]

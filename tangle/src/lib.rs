@@ -25,6 +25,8 @@
 pub mod build_script;
 pub mod check;
 pub mod diagnostic;
+#[cfg(feature = "stitch")]
+pub mod diff;
 pub mod disk;
 pub mod header;
 pub mod identifiers;
@@ -35,7 +37,10 @@ pub mod model;
 pub mod parse;
 #[cfg(feature = "mdbook")]
 pub mod preprocessor;
+pub mod record;
 pub mod source;
+#[cfg(feature = "stitch")]
+pub mod stitch;
 pub mod summary;
 pub mod tangle;
 pub mod weave;

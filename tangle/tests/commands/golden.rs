@@ -38,7 +38,7 @@ fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
         if entry.file_type().unwrap().is_dir() {
             collect(&entry.path(), paths);
-        } else {
+        } else if !["base", "stamp"].contains(&&*entry.file_name().to_string_lossy()) {
             paths.push(entry.path());
         }
     }

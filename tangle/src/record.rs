@@ -1,0 +1,160 @@
+//! What tangle remembers beside the generated files, in [`map::DIRECTORY`]: their text, so that an edit by hand can be told
+//! from what was written, and the fingerprints of all that went in and came out, so that a run that has nothing to do ends
+//! early. Both go by content and never by time.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use crate::map::{self, LineMap};
+use crate::tangle::Tangled;
+
+/// The text of all files as they were written last.
+pub const BASE: &str = ".tangle/base";
+/// The fingerprints of the last run.
+pub const STAMP: &str = ".tangle/stamp";
+/// The first line of a stamp; another one was left by another version.
+const HEAD: &str = concat!("tangle ", env!("CARGO_PKG_VERSION"), " stamp 1");
+
+/// Writes [`BASE`].
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_base(out: &Path, tangled: &Tangled) -> io::Result<()> {
+    let new = out.join(format!("{BASE}-{}", std::process::id()));
+    let write = || -> io::Result<()> {
+        let mut file = BufWriter::with_capacity(1 << 16, File::create(&new)?);
+        for (path, tangled) in &tangled.files {
+            writeln!(file, "{} {path}", tangled.text.len())?;
+            file.write_all(tangled.text.as_bytes())?;
+        }
+        file.flush()?;
+        fs::rename(&new, out.join(BASE))
+    };
+    write().inspect_err(|_| {
+        // It is half a file of our own; if even that cannot be removed, the first error says why.
+        let _ = fs::remove_file(&new);
+    })
+}
+
+/// Reads the texts in [`BASE`] that `map` confirms.
+#[must_use]
+pub fn read_base(out: &Path, map: &LineMap) -> BTreeMap<String, String> {
+    let base = fs::read_to_string(out.join(BASE)).unwrap_or_default();
+    let mut files = BTreeMap::new();
+    let mut rest = base.as_str();
+    while let Some((head, behind)) = rest.split_once('\n') {
+        let Some((length, path)) = head.split_once(' ') else {
+            break;
+        };
+        let Some((text, next)) = length.parse().ok().and_then(|length| behind.split_at_checked(length)) else {
+            break;
+        };
+        rest = next;
+        if map
+            .files
+            .get(path)
+            .is_some_and(|file| file.hash == map::fingerprint(text.as_bytes()))
+        {
+            files.insert(path.to_owned(), text.to_owned());
+        }
+    }
+    files
+}
+
+/// Notes in [`STAMP`] that the files in `out` are what became of `inputs`.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_stamp(out: &Path, inputs: &str, map: &LineMap) -> io::Result<()> {
+    let mut stamp = format!("{HEAD}\n{inputs}\n");
+    for own in [map::FILE, BASE] {
+        stamp.push_str(&map::fingerprint(&fs::read(out.join(own))?));
+        stamp.push('\n');
+    }
+    for (path, file) in &map.files {
+        stamp.push_str(&file.hash);
+        stamp.push(' ');
+        stamp.push_str(path);
+        stamp.push('\n');
+    }
+    let path = out.join(STAMP);
+    if fs::read_to_string(&path).is_ok_and(|there| there == stamp) {
+        return Ok(());
+    }
+    fs::write(path, stamp)
+}
+
+/// How many files `out` has, if they are all exactly what became of `inputs`; `None` if that is not known.
+#[must_use]
+pub fn up_to_date(out: &Path, inputs: &str) -> Option<usize> {
+    let stamp = fs::read_to_string(out.join(STAMP)).ok()?;
+    let mut lines = stamp.lines();
+    if lines.next()? != HEAD || lines.next()? != inputs {
+        return None;
+    }
+    let is = |path: &str, hash: &str| fs::read(out.join(path)).is_ok_and(|bytes| map::fingerprint(&bytes) == hash);
+    for own in [map::FILE, BASE] {
+        let hash = lines.next()?;
+        is(own, hash).then_some(())?;
+    }
+    let mut files = 0;
+    for line in lines {
+        let (hash, path) = line.split_once(' ')?;
+        is(path, hash).then_some(())?;
+        files += 1;
+    }
+    Some(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Model;
+    use crate::source::Book;
+
+    #[test]
+    fn what_was_written_is_remembered() {
+        let out = tempfile::tempdir().unwrap();
+        fs::create_dir(out.path().join(map::DIRECTORY)).unwrap();
+        let text = "```c file=a\n1 é\n```\n```c file=\"b c\"\n```\n";
+        let book = Book::new([("a.md", text)]);
+        let (model, _) = Model::read(&book);
+        let tangled = crate::tangle::tangle(&model);
+        let map = tangled.line_map(&book, &model);
+        write_base(out.path(), &tangled).unwrap();
+        let base = read_base(out.path(), &map);
+        assert_eq!(
+            base.into_iter().collect::<Vec<_>>(),
+            [("a".to_owned(), "1 é\n".to_owned()), ("b c".to_owned(), String::new())]
+        );
+        let mut other = map.clone();
+        other.files.get_mut("a").unwrap().hash.clear();
+        assert_eq!(read_base(out.path(), &other).len(), 1);
+    }
+
+    #[test]
+    fn anything_that_changed_is_noticed() {
+        let out = tempfile::tempdir().unwrap();
+        let book = Book::new([("a.md", "```c file=a\n1\n```\n```c file=b\n2\n```\n")]);
+        let (model, _) = Model::read(&book);
+        let tangled = crate::tangle::tangle(&model);
+        let map = tangled.line_map(&book, &model);
+        let tangle = || {
+            crate::disk::write(out.path(), &tangled, &map, crate::disk::Mode::Force).unwrap();
+            write_stamp(out.path(), "in", &map).unwrap();
+        };
+        tangle();
+        assert_eq!(up_to_date(out.path(), "in"), Some(2));
+        assert_eq!(up_to_date(out.path(), "other"), None);
+        for path in ["a", "b", map::FILE, BASE, STAMP] {
+            tangle();
+            assert_eq!(up_to_date(out.path(), "in"), Some(2), "{path}");
+            fs::write(out.path().join(path), "changed").unwrap();
+            assert_eq!(up_to_date(out.path(), "in"), None, "{path}");
+            fs::remove_file(out.path().join(path)).unwrap();
+            assert_eq!(up_to_date(out.path(), "in"), None, "{path}");
+        }
+    }
+}
