@@ -121,15 +121,15 @@ blob! {
         "je 3b",
         "poweroff 0";
 
-    /// A far jump (parameter 1 = 0) or call to the selector in parameter 0.
+    /// A far jump (parameter 1 = 0) or call to the selector in parameter 0. The offset has 32 bits, as AMD's CPUs have it.
     FAR = "lea rax, [rip + 4f]",
         "mov [r15 + FREE], rax",
         "mov rax, [r15 + PARAM]",
-        "mov [r15 + FREE + 8], ax",
+        "mov [r15 + FREE + 4], ax",
         "cmp qword ptr [r15 + PARAM + 8], 0",
         "jne 2f",
-        "rex64 jmp fword ptr [r15 + FREE]",
-        "2: rex64 call fword ptr [r15 + FREE]",
+        "jmp fword ptr [r15 + FREE]",
+        "2: call fword ptr [r15 + FREE]",
         "4: poweroff 0";
 
     /// IRETQ to CS parameter 0, RFLAGS parameter 1, SS parameter 2, RIP parameter 3 (0 = here), RSP as it is.

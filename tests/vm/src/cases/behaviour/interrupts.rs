@@ -160,7 +160,7 @@ pub(super) fn cases() -> Vec<Case> {
             join(waiter)?;
             guest.powered_off(&reason, 0)?;
             let rip = guest.ram.word(IRQ_RIP);
-            check!((va(BODY)..va(USER)).contains(&rip), "the last tick interrupted {rip:#x}");
+            check!((va(KIT)..va(USER)).contains(&rip), "the last tick interrupted {rip:#x}");
             Ok(())
         }),
         Case::new("timer/cancelled", || {

