@@ -31,8 +31,16 @@ busybox=$root/usr/bin/busybox
 HOST=${HOST:-debian}
 # The build directory of that kernel, as seen in the build root, and its image.
 build_inside=/usr/src/$HOST
+kernel_source=/usr/src/linux
+if [ -n "${LINUX_SRC:-}" ]; then
+	kernel_source=$(realpath "$LINUX_SRC")
+	build_inside+=-$(printf %s "$kernel_source" | sha256sum | cut -c 1-8)
+fi
+# KASAN in Rust code wants the C side compiled by clang.
+kernel_compiler=()
+[ "$HOST" != debug ] || kernel_compiler=(LLVM=1)
 build_dir=$root$build_inside
-image=$host/$HOST.vmlinuz
+image=$host/$(basename "$build_inside").vmlinuz
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -70,22 +78,29 @@ mirror() {
 			END { print exact ? exact : base }'
 }
 
-# step NAME TEXT COMMAND...: runs COMMAND once in the life of the cached Host. It must be able to start again
-# after an interruption; only a step that came to its end is remembered. Its output goes to a log.
-step() {
-	local stamp=$host/done/$1 text=$2 log=$cache/logs/$1.log status
-	shift 2
-	[ -e "$stamp" ] && return
-	mkdir -p "$host/done" "$cache/logs"
-	say "  [$((SECONDS / 60)):$(printf %02d $((SECONDS % 60)))] $text ..."
+# logged NAME COMMAND...: runs COMMAND with its output in a log in the cache; when it fails, shows the end of that.
+logged() {
+	local log=$cache/logs/$1.log status
+	shift
+	mkdir -p "$cache/logs"
 	# Not `if "$@"`: that would switch `set -e` off inside.
 	set +e
 	(set -e; "$@") >"$log" 2>&1 9>&-
 	status=$?
 	set -e
-	if [ $status -ne 0 ]; then
-		tail -n 15 "$log" | sed 's/^/    | /' >&2
-		die "could not $text" "the whole log: $log"
-	fi
+	[ $status -eq 0 ] && return
+	tail -n 15 "$log" | sed 's/^/    | /' >&2
+	die "this did not work" "the whole log: $log"
+}
+
+# step NAME TEXT COMMAND...: runs COMMAND once in the life of the cached Host. It must be able to start again
+# after an interruption; only a step that came to its end is remembered.
+step() {
+	local name=$1 stamp=$host/done/$1 text=$2
+	shift 2
+	[ -e "$stamp" ] && return
+	say "  [$((SECONDS / 60)):$(printf %02d $((SECONDS % 60)))] $text ..."
+	logged "$name" "$@"
+	mkdir -p "$host/done"
 	touch "$stamp"
 }
