@@ -15,21 +15,24 @@ const COMPLAINTS: &[&str] = &[
 ];
 
 /// A reader of `/dev/kmsg`, if there is one.
-pub struct KernelLog(Option<OwnedFd>);
+pub struct KernelLog {
+    file: Option<OwnedFd>,
+    ignored: Vec<String>,
+}
 
 impl KernelLog {
-    /// Starts behind everything logged so far.
-    pub fn from_now() -> Self {
+    /// Starts behind everything logged so far. Messages that contain one of the `ignored` texts are no complaints.
+    pub fn from_now(ignored: &[String]) -> Self {
         let file = open("/dev/kmsg", OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty()).ok();
         if let Some(file) = &file {
             let _ = lseek(file, 0, Whence::SeekEnd);
         }
-        Self(file)
+        Self { file, ignored: ignored.to_vec() }
     }
 
     /// The first complaint logged since the last call.
     pub fn complaint(&self) -> Option<String> {
-        let file = self.0.as_ref()?;
+        let file = self.file.as_ref()?;
         let mut first = None;
         let mut record = [0; 8192];
         loop {
@@ -39,7 +42,7 @@ impl KernelLog {
                     let text = String::from_utf8_lossy(&record[..len]);
                     let message = text.split_once(';').map_or(&*text, |(_, message)| message);
                     let message = message.lines().next().unwrap_or_default();
-                    if first.is_none() && is_complaint(message) {
+                    if first.is_none() && is_complaint(message) && !self.ignored.iter().any(|text| message.contains(text)) {
                         first = Some(message.to_owned());
                     }
                 }

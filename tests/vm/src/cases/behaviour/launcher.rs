@@ -143,10 +143,73 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }),
     ];
+    cases.push(Case::new("launcher/stopped-and-continued", stopped_and_continued));
+    cases.push(Case::new("launcher/breakpoints-kept", breakpoints));
     if host::has("avx") {
         cases.push(Case::new("launcher/upper-halves-kept", upper_halves));
     }
     cases
+}
+
+/// SIGSTOP in the middle of read() stops the guest, SIGCONT lets it go on, and read() never tells.
+fn stopped_and_continued() -> Outcome {
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    let ram = crate::ram::Ram::shared(MEMORY);
+    // SAFETY: this case has one thread.
+    let child = match unsafe { nix::unistd::fork() }.map_err(|e| e.to_string())? {
+        nix::unistd::ForkResult::Child => {
+            let mut guest = Guest::in_memory(work::COUNT_UP, ram);
+            let ended = guest.boot().is_ok() && guest.step() == Ok(crate::guest::Event::Died("POWEROFF: 0".into()));
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(if ended { 0 } else { 1 }) }
+        }
+        nix::unistd::ForkResult::Parent { child } => child,
+    };
+    for _ in 0..10 {
+        let seen = ram.word(COUNT);
+        crate::harness::wait_until("the guest counts on", || ram.word(COUNT) > seen)?;
+        kill(child, Signal::SIGSTOP).map_err(|e| e.to_string())?;
+        same("waitpid", waitpid(child, Some(WaitPidFlag::WUNTRACED)), Ok(WaitStatus::Stopped(child, Signal::SIGSTOP)))?;
+        let stopped = ram.word(COUNT);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        same("the count of a stopped guest", ram.word(COUNT), stopped)?;
+        kill(child, Signal::SIGCONT).map_err(|e| e.to_string())?;
+    }
+    ram.set_word(STOP, 1);
+    same("waitpid", waitpid(child, None), Ok(WaitStatus::Exited(child, 0)))
+}
+
+/// A hardware breakpoint of the Launcher's counts its own writes to a word, before and after read(), and none of a guest's
+/// to the same address.
+fn breakpoints() -> Outcome {
+    let watched = crate::ram::Ram::new(PAGE);
+    // struct perf_event_attr of 112 bytes: type breakpoint (5), its size, exclude_kernel and exclude_hv, HW_BREAKPOINT_W on 8 bytes.
+    let mut attr = [0u64; 14];
+    attr[0] = 5 | 112 << 32;
+    attr[5] = 1 << 5 | 1 << 6;
+    attr[6] = 2 << 32;
+    attr[7] = watched.base();
+    attr[8] = 8;
+    // SAFETY: perf_event_open of this process on any CPU; the structure lives across the call.
+    let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, attr.as_ptr(), 0, -1, -1, 0) };
+    check!(fd >= 0, "perf_event_open: {}", nix::errno::Errno::last());
+    let counted = || {
+        let mut count = 0u64;
+        // SAFETY: the kernel stores 8 bytes.
+        let len = unsafe { libc::read(fd as i32, (&raw mut count).cast(), 8) };
+        if len == 8 { Ok(count) } else { Err(format!("reading the count: {len}")) }
+    };
+    watched.set_word(0, 1);
+    same("writes seen before", counted()?, 1)?;
+    let mut guest = Guest::new(attack::TOUCH_MANY);
+    guest.tables.map(watched.base(), FREE, crate::tables::pte::KERNEL);
+    guest.param(0, watched.base()).param(1, 0).param(2, 100).param(3, 1);
+    guest.run_to_poweroff(0)?;
+    same("what the guest wrote, there", guest.ram.word(FREE), 100)?;
+    same("writes seen after the guest's", counted()?, 1)?;
+    watched.set_word(0, 2);
+    same("writes seen afterwards", counted()?, 2)
 }
 
 /// The same for the upper halves of the ymm registers.

@@ -98,6 +98,20 @@ pub(super) fn cases() -> Vec<Case> {
                 .collect();
             threads.into_iter().try_for_each(join)
         }),
+        Case::slow("migration/cpus-go-and-come-back", || {
+            let cpu = |number: usize| format!("/sys/devices/system/cpu/cpu{number}/online");
+            let bystanders: Vec<_> = (0..3).map(|_| crate::bystander::Bystander::start()).collect::<Outcome<_>>()?;
+            // CPU 0 stays.
+            for number in host::cpus().into_iter().filter(|number| *number != 0 && std::fs::exists(cpu(*number)).unwrap_or(false)) {
+                for state in ["0", "1"] {
+                    std::fs::write(cpu(number), state).map_err(|e| format!("{} := {state}: {e}", cpu(number)))?;
+                    for bystander in &bystanders {
+                        bystander.wait_for_progress()?;
+                    }
+                }
+            }
+            bystanders.into_iter().try_for_each(crate::bystander::Bystander::finish)
+        }),
         Case::new("threads/ticking-side-by-side", || {
             let bystanders: Vec<_> = (0..6).map(|_| crate::bystander::Bystander::start()).collect::<Outcome<_>>()?;
             for bystander in &bystanders {

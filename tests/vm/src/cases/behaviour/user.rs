@@ -28,6 +28,17 @@ pub(super) fn cases() -> Vec<Case> {
             same("ss", log(4), sel::KERNEL_DS)?;
             same("rflags", log(5) & !0x8d5, 0x40202)
         }),
+        Case::new("syscall/whatever-rsp-is", || {
+            for rsp in [0, 1, 1 << 63, u64::MAX, crate::abi::SWITCHER_4LEVEL + 0x1000, va(KSTACK_TOP)] {
+                // mov rsp, ...; xor eax, eax; xor edi, edi; syscall
+                let program = [&[0x48, 0xbc], &rsp.to_le_bytes()[..], &[0x31, 0xc0, 0x31, 0xff, 0x0f, 0x05]].concat();
+                let mut guest = Guest::new(work::ENTER_USER);
+                guest.traps().user(crate::blobs::Blob::from_bytes(program));
+                guest.run_to_poweroff(0).map_err(|e| format!("rsp {rsp:#x}: {e}"))?;
+                same("rsp, still the user's", guest.ram.word(SYSCALL_LOG + 16), rsp)?;
+            }
+            Ok(())
+        }),
         Case::new("syscall/with-a-timer", || {
             let mut guest = Guest::new(work::ENTER_USER);
             guest.traps().interrupts().user(work::USER_CALLS);

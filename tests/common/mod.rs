@@ -1,0 +1,175 @@
+//! Boots the Host VM with the book's own build in it, and tells what came out.
+//!
+//! Each test program uses a part of this.
+#![allow(dead_code)]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// The machine that QEMU plays.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// QEMU's name of the CPU.
+    pub cpu: &'static str,
+    /// Number of CPUs.
+    pub smp: u32,
+}
+
+/// What a command in the VM left behind.
+pub struct Ran {
+    /// The command's exit status, or one of `scripts/vm`'s own: 69, 70, 124.
+    pub status: i32,
+    /// What was printed, in lines without their ends.
+    pub lines: Vec<String>,
+    /// Where all of it is kept, and the kernel's log.
+    kept: String,
+}
+
+impl Ran {
+    /// Ends the test with everything that somebody needs to find out why.
+    pub fn fail(&self, why: impl std::fmt::Display) -> ! {
+        panic!("{why}\nstatus {}, printed:\n{}\n{}", self.status, self.lines.join("\n"), self.kept);
+    }
+
+    /// Fails unless the command ended so.
+    pub fn expect_status(&self, status: i32) -> &Self {
+        if self.status != status {
+            self.fail(format_args!("expected status {status}"));
+        }
+        self
+    }
+
+    /// Fails unless these lines were printed one after the other, with others between them or not.
+    pub fn expect_lines(&self, wanted: &[&str]) -> &Self {
+        let mut lines = self.lines.iter();
+        for line in wanted {
+            if !lines.any(|printed| printed == line) {
+                self.fail(format_args!("expected this line, in its place: {line:?}"));
+            }
+        }
+        self
+    }
+}
+
+/// The top of the checkout.
+pub fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The kernel on which the tests run: `HOST`, as for make.
+fn host() -> String {
+    std::env::var("HOST").unwrap_or_else(|_| "debian".to_owned())
+}
+
+/// The files for the VM, made now if need be: once for all tests of a program.
+fn payload() -> &'static Path {
+    static PAYLOAD: OnceLock<PathBuf> = OnceLock::new();
+    PAYLOAD.get_or_init(|| {
+        let made = clean("make").args(["--silent", "payload", "vmtests"]).stdin(Stdio::null()).output();
+        let made = made.expect("make can be run");
+        assert!(made.status.success(), "make payload vmtests failed:\n{}", String::from_utf8_lossy(&made.stderr));
+        top().join("target").join(format!("host-{}", host()))
+    })
+}
+
+/// A command at the top of the checkout, free of what cargo tells its tests but not their builds.
+fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(top());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_") || matches!(text.as_ref(), "MAKEFLAGS" | "MAKELEVEL" | "MFLAGS" | "RUSTFLAGS" | "LD_LIBRARY_PATH") {
+            command.env_remove(&name);
+        }
+    }
+    // Where cargo keeps what it downloads is no setting of this build.
+    if let Some(home) = std::env::var_os("CARGO_HOME") {
+        command.env("CARGO_HOME", home);
+    }
+    command
+}
+
+/// Runs a line of shell as root in the Host, with `input` as its standard input.
+pub fn in_vm(name: &str, machine: Machine, shell: &str, input: &str) -> Ran {
+    start_vm(name, machine, shell, input, "").wait()
+}
+
+/// A VM on its way.
+pub struct Vm {
+    name: String,
+    process: Child,
+}
+
+impl Vm {
+    /// Waits for the end.
+    pub fn wait(self) -> Ran {
+        let output = self.process.wait_with_output().expect("scripts/vm ends");
+        keep(&self.name, &output)
+    }
+
+    /// Whether it is still on its way.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// The kernel's log so far.
+    pub fn kernel_log(&self) -> String {
+        let log = fs::read(top().join(format!("target/vm/{}.kernel.log", self.name))).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+}
+
+/// Starts what [`in_vm`] runs, with more arguments for QEMU. Nothing is lost if what it prints fills no pipe.
+pub fn start_vm(name: &str, machine: Machine, shell: &str, input: &str, qemu_args: &str) -> Vm {
+    let payload = payload();
+    // That of an earlier run would be taken for this one's.
+    let _ = fs::remove_file(top().join(format!("target/vm/{name}.kernel.log")));
+    let mut command = clean(top().join("scripts/vm"));
+    command
+        .env("CPU", machine.cpu)
+        .env("SMP", machine.smp.to_string())
+        .env("QEMU_ARGS", qemu_args)
+        .args(["--name", name, "--timeout", "1800", "--root"])
+        .arg(payload)
+        .arg("--extra")
+        .arg(vmtests())
+        .args(["--", "sh", "-c", shell])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut process = command.spawn().expect("scripts/vm can be run");
+    let mut stdin = process.stdin.take().expect("a pipe");
+    // It may end without having read its input; its status tells.
+    let _ = stdin.write_all(input.as_bytes());
+    Vm { name: name.to_owned(), process }
+}
+
+/// A directory with nothing but the program that tries the module from inside.
+fn vmtests() -> PathBuf {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let dir = top().join("target/vmtests/outside");
+        fs::create_dir_all(&dir).expect("a directory for vmtests");
+        fs::copy(top().join("target/vmtests/release/vmtests"), dir.join("vmtests")).expect("vmtests has been built");
+        dir
+    })
+    .clone()
+}
+
+/// Keeps what was printed beside the kernel's log.
+fn keep(name: &str, output: &Output) -> Ran {
+    let logs = top().join("target/vm");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    fs::create_dir_all(&logs).expect("target/vm");
+    let file = logs.join(format!("{name}.output"));
+    fs::write(&file, format!("{printed}{said}")).expect("writing to target/vm");
+    Ran {
+        status: output.status.code().unwrap_or(-1),
+        lines: printed.lines().map(|line| line.trim_end_matches('\r').to_owned()).collect(),
+        kept: format!("{said}kept: {}\n      {}", file.display(), logs.join(format!("{name}.kernel.log")).display()),
+    }
+}

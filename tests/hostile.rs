@@ -1,0 +1,52 @@
+//! The cases of `tests/vm` on machines other than the usual one, which `make test` puts through all of them.
+//!
+//! Here each machine gets those in which it might differ; with `LGUEST_ALL_CASES=1` in the environment it gets every one.
+
+mod common;
+
+use common::{Machine, in_vm};
+
+/// The parts that depend on the CPU, and few enough that six machines are soon done.
+const PARTS: &str = "errno/ start/ trap/ fault/ irq/ timer/ syscall/ paging/ emulation/ migration/ fpu/ launcher/ module/ \
+    life/on-all life/killed life/leaves-no-memory-closed \
+    hostile/ring hostile/switcher hostile/top-of hostile/popf hostile/trap-flag hostile/set-stack hostile/loop hostile/storm \
+    -hostile/switcher/jump-all";
+
+fn cases_on(name: &str, machine: Machine) {
+    let parts = if std::env::var_os("LGUEST_ALL_CASES").is_some() { "" } else { PARTS };
+    let ran = in_vm(name, machine, &format!("LGUEST_KO=/modules/lguest.ko ./vmtests {parts}"), "");
+    // By name, for whoever asks cargo not to capture it; a failure shows them in any case.
+    for line in &ran.lines {
+        println!("{line}");
+    }
+    let passed = ran.lines.iter().filter(|line| line.starts_with("ok ")).count();
+    let failed: Vec<&str> = ran.lines.iter().map(String::as_str).filter(|line| line.starts_with("FAIL ")).collect();
+    let sum = format!("{passed} passed, {} failed", failed.len());
+    if !failed.is_empty() {
+        ran.fail(format_args!("on {machine:?}, {sum}:\n{}\n", failed.join("\n")));
+    }
+    if passed == 0 || ran.lines.last() != Some(&sum) {
+        ran.fail(format_args!("on {machine:?}: the cases did not run to their end"));
+    }
+    ran.expect_status(0);
+}
+
+macro_rules! on_every_machine {
+    ($($name:ident: $cpu:literal, $smp:literal;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                cases_on(concat!("cases-", stringify!($name)), Machine { cpu: $cpu, smp: $smp });
+            }
+        )+
+    };
+}
+
+on_every_machine! {
+    cpu_max_smp_1: "max", 1;
+    cpu_max_smp_4: "max", 4;
+    cpu_max_without_la57_smp_1: "max,-la57", 1;
+    cpu_max_without_la57_smp_4: "max,-la57", 4;
+    cpu_qemu64_smp_1: "qemu64", 1;
+    cpu_qemu64_smp_4: "qemu64", 4;
+}

@@ -1,0 +1,104 @@
+//! Non-maskable interrupts, from outside, while Guests run: they may come between any two instructions, in the Guest, in the
+//! Host and in the Switcher, and must reach the Host and hurt nobody.
+
+mod common;
+
+use common::{Machine, Vm, start_vm, top};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// A connection to QEMU, which obeys commands in JSON.
+struct Qmp {
+    answers: BufReader<UnixStream>,
+}
+
+impl Qmp {
+    /// Connects as soon as QEMU listens.
+    fn connect(socket: &Path, vm: &mut Vm) -> Option<Self> {
+        while vm.runs() {
+            if let Ok(stream) = UnixStream::connect(socket) {
+                let mut qmp = Self { answers: BufReader::new(stream) };
+                qmp.answers.read_line(&mut String::new()).ok()?;
+                return qmp.execute("qmp_capabilities").then_some(qmp);
+            }
+            sleep(Duration::from_millis(20));
+        }
+        None
+    }
+
+    /// Whether QEMU did it. Events that it tells in between do not matter.
+    fn execute(&mut self, command: &str) -> bool {
+        if writeln!(self.answers.get_mut(), "{{\"execute\":\"{command}\"}}").is_err() {
+            return false;
+        }
+        let mut line = String::new();
+        while self.answers.read_line(&mut line).is_ok_and(|len| len > 0) {
+            if line.contains("\"return\"") {
+                return true;
+            }
+            line.clear();
+        }
+        false
+    }
+}
+
+/// Cases that keep Guests busy in every way: in both rings, in system calls, in traps, coming and going.
+const CASES: &str = "hostile/loop/ hostile/storm/ syscall/ migration/ fpu/kept threads/ life/on-all -cpus-go";
+
+fn shower(name: &str, machine: Machine) {
+    let socket = top().join("target/vm").join(format!("{name}.qmp"));
+    let _ = std::fs::remove_file(&socket);
+    let script = format!(
+        "echo nmi: begin >/dev/kmsg
+        LGUEST_KO=/modules/lguest.ko ./vmtests --ignore=NMI --ignore=Dazed {CASES}; status=$?
+        (echo spin; echo hello; echo exit 3) | lguest run /guests/guest
+        echo guest: $?
+        echo nmi: end >/dev/kmsg
+        grep NMI: /proc/interrupts
+        exit $status"
+    );
+    let mut vm = start_vm(name, machine, &script, "", &format!("-qmp unix:{},server=on,wait=off", socket.display()));
+    let mut sent = 0;
+    let mut qmp = Qmp::connect(&socket, &mut vm);
+    while vm.runs() {
+        let log = vm.kernel_log();
+        if log.contains("nmi: end") {
+            break;
+        }
+        if log.contains("nmi: begin") {
+            // A few at odd distances between two looks at the log.
+            for pause in [1, 3, 7, 2, 5, 11] {
+                sent += u64::from(qmp.as_mut().is_some_and(|qmp| qmp.execute("inject-nmi")));
+                sleep(Duration::from_millis(pause));
+            }
+        } else {
+            sleep(Duration::from_millis(50));
+        }
+    }
+    let ran = vm.wait();
+    let _ = std::fs::remove_file(&socket);
+    let failed: Vec<&str> = ran.lines.iter().map(String::as_str).filter(|line| line.starts_with("FAIL ")).collect();
+    if !failed.is_empty() {
+        ran.fail(format_args!("{sent} NMIs:\n{}\n", failed.join("\n")));
+    }
+    ran.expect_status(0).expect_lines(&["Hello from ring 3.", "guest: 3"]);
+    // What the Host's own handler counted, on all CPUs: some NMIs melt into one, most must not be lost.
+    let numbers = ran.lines.iter().find(|line| line.trim_start().starts_with("NMI:"));
+    let counted: u64 = numbers.into_iter().flat_map(|line| line.split_whitespace()).filter_map(|word| word.parse::<u64>().ok()).sum();
+    if sent < 50 || counted < sent / 2 {
+        ran.fail(format_args!("of {sent} NMIs the Host counted {counted}"));
+    }
+}
+
+#[test]
+fn a_shower_of_nmis_on_one_cpu() {
+    shower("nmi-one-cpu", Machine { cpu: "max,-la57", smp: 1 });
+}
+
+#[test]
+fn a_shower_of_nmis_on_two_cpus() {
+    shower("nmi-two-cpus", Machine { cpu: "max", smp: 2 });
+}
