@@ -25,6 +25,8 @@ use kernel::{
 pub(crate) struct Bell {
     /// The Launcher's thread.
     owner: ARef<Task>,
+    /// How often the bell has rung: who looks at the rest and then sleeps compares this.
+    rings: Atomic<u64>,
     /// Interrupts on their way to the Guest, one bit each.
     irqs: Atomic<u64>,
     /// Why it is dead, once it is.
@@ -44,6 +46,7 @@ impl Bell {
     pub(crate) fn new(owner: ARef<Task>) -> impl PinInit<Self> {
         pin_init!(Self {
             owner,
+            rings: Atomic::new(0),
             irqs: Atomic::new(0),
             death: SetOnce::new(),
             broken_out <- new_mutex!(false, "lguest_broken_out"),
@@ -57,6 +60,16 @@ impl Bell {
         &self.owner
     }
 
+    /// How often the bell has rung. Read it before looking at anything else.
+    pub(crate) fn rings(&self) -> u64 {
+        self.rings.load(Acquire)
+    }
+
+    fn ring(&self) {
+        self.rings.fetch_add(1u64, Full);
+        task::wake(&self.owner);
+    }
+
     fn change_irqs(&self, change: impl Fn(u64) -> u64) {
         let mut old = self.irqs.load(Relaxed);
         while let Err(now) = self.irqs.cmpxchg(old, change(old), Full) {
@@ -68,7 +81,7 @@ impl Bell {
     pub(crate) fn send(&self, irq: u64) {
         debug_assert!(irq < abi::IRQS);
         self.change_irqs(|irqs| irqs | 1 << irq);
-        task::wake(&self.owner);
+        self.ring();
     }
 
     /// Interrupt `irq` has been delivered.
@@ -96,7 +109,7 @@ impl Bell {
         let mut broken_out = self.broken_out.lock();
         *broken_out = true;
         self.wanted_out.store(1, Relaxed);
-        task::wake(&self.owner);
+        self.ring();
         while *broken_out {
             if self.released.wait_interruptible(&mut broken_out) {
                 return Err(ERESTARTSYS);

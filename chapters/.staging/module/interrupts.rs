@@ -18,13 +18,14 @@ use crate::{
 use core::mem::offset_of;
 
 impl Inner {
-    /// Interrupts that wait and that the Guest has not blocked.
+    /// Interrupts that wait, that the Guest has a handler for, and that it has not blocked.
     fn unblocked(&self) -> Alive<u64> {
         let waiting = self.bell.waiting();
         if waiting == 0 || self.data.is_none() {
             return Ok(0);
         }
-        Ok(waiting & !self.get_data(offset_of!(LguestData, blocked_interrupts))?)
+        let blocked = self.get_data(offset_of!(LguestData, blocked_interrupts))?;
+        Ok(waiting & !blocked & self.traps.handled_irqs())
     }
 
     /// Deliver the lowest interrupt that waits, if the Guest takes interrupts now.

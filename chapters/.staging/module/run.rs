@@ -17,6 +17,7 @@ impl Inner {
     /// Run until there is something to tell the Launcher, or to die of.
     pub(crate) fn run(&mut self, hook: &Hook) -> Alive<Stop> {
         loop {
+            let heard = self.bell.rings();
             if self.hypercall_due {
                 self.do_hypercalls()?;
             }
@@ -33,22 +34,20 @@ impl Inner {
             self.maybe_interrupt()?;
             if self.halted {
                 let asleep = !self.has_interrupt()?;
-                let bell: &Bell = &self.bell;
-                let waiting = bell.waiting();
-                task::sleep_unless(|| {
-                    !asleep || bell.waiting() != waiting || bell.wanted_out() || signal_pending()
-                });
+                task::sleep_unless(|| !asleep || rang_since(&self.bell, heard));
                 continue;
             }
-            self.run_once(hook)?;
+            self.run_once(hook, heard)?;
         }
     }
 
     /// One visit to the Guest, and what it came back with.
-    fn run_once(&mut self, hook: &Hook) -> Alive {
+    fn run_once(&mut self, hook: &Hook, heard: u64) -> Alive {
+        let bell = &self.bell;
+        let stay_out = || rang_since(bell, heard);
         match hook
             .switcher()
-            .run(&mut self.vcpu, self.shadow.tree(), hook)
+            .run(&mut self.vcpu, self.shadow.tree(), hook, stay_out)
         {
             Exit::HostInterrupt { .. } => Ok(()),
             Exit::Hypercall => {
@@ -76,6 +75,11 @@ impl Inner {
             Fixed::No(error) => self.reflect_page_fault(address, error),
         }
     }
+}
+
+/// Whether there is news since the bell had rung so often.
+fn rang_since(bell: &Bell, heard: u64) -> bool {
+    bell.rings() != heard || signal_pending()
 }
 
 fn signal_pending() -> bool {

@@ -55,6 +55,13 @@ impl Traps {
         gate.is_present().then_some(gate)
     }
 
+    /// The interrupts that have a handler, one bit each.
+    pub(crate) fn handled_irqs(&self) -> u64 {
+        (0..IRQS)
+            .filter(|irq| self.get(u64::from(FIRST_IRQ_VECTOR) + irq).is_some())
+            .fold(0, |irqs, irq| irqs | 1 << irq)
+    }
+
     /// `LOAD_IDT_ENTRY`: of a gate, only handler, type, ring and presence are the Guest's to choose.
     pub(crate) fn load(
         &mut self,

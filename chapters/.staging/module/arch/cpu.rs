@@ -163,24 +163,6 @@ pub(super) fn reset_dr6() {
     unsafe { asm!("mov dr6, {}", in(reg) 0xffff_0ff0_u64, options(nostack)) };
 }
 
-/// The selector of the local descriptor table; 0 for nearly everybody.
-pub(super) fn read_ldt() -> u16 {
-    let selector: u16;
-    // SAFETY: Reading it has no effect.
-    unsafe { asm!("sldt {:x}", out(reg) selector, options(nomem, nostack)) };
-    selector
-}
-
-/// Load a local descriptor table.
-///
-/// # Safety
-///
-/// The selector must be 0 or what [`read_ldt`] said on this CPU, with the Host's GDT loaded.
-pub(super) unsafe fn write_ldt(selector: u16) {
-    // SAFETY: Passed on to the caller.
-    unsafe { asm!("lldt {:x}", in(reg) selector, options(nostack)) };
-}
-
 /// Rights of protection keys for user pages.
 ///
 /// # Safety

@@ -139,6 +139,8 @@ leave_guest:
 	movl %eax, %ss
 
 	/* What lguest_enter saved, the other way round. The Host's IDT wants the Host's GS. */
+	popq %rax
+	lldt %ax
 	popq %r8
 	popq %r9
 	popq %rax
@@ -179,6 +181,8 @@ lguest_enter:
 	pushq %rax
 	READ_MSR {GS_BASE}
 	pushq %rax
+	sldt %eax
+	pushq %rax
 
 	/* 1. Stack: remember the Host's, point at the Guest's registers. */
 	movq %rsp, .Lhost_rsp(%rip)
@@ -197,7 +201,9 @@ lguest_enter:
 	ltr %ax
 	lgdt .Lguest_gdt(%rip)
 
-	/* The Guest's segments. */
+	/* The Guest's segments, none of them local: a local table would be read from its own memory. */
+	xorl %eax, %eax
+	lldt %ax
 	popq %r8
 	popq %r9
 	popq %rax

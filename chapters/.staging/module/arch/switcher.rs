@@ -119,8 +119,8 @@ pub(crate) struct Vcpu {
 
 /// Vectors whose handler in ring 1 may be reached without the Host.
 ///
-/// None of these is a contributory exception (SDM vol. 3, table 6-5): if the Guest's stack is not
-/// there yet, the page fault comes to us, and no double fault does.
+/// None of these is a contributory exception (SDM vol. 3, table 6-5): if the Guest's stack is no
+/// stack at all, the CPU reports that to us, and not as a double fault.
 pub(crate) const DIRECT: [u8; 4] = [3, 4, 6, 0x80];
 
 /// Which way a trap goes that has a choice.
@@ -223,10 +223,17 @@ impl Switcher {
         (top..top + (1 << (12 + 9 * (self.levels - 1)))).contains(&address)
     }
 
-    /// Run the Guest until it stops.
+    /// Run the Guest until it stops, or not at all if `stay_out` says so when interrupts are off and
+    /// nobody can ring any more without being heard.
     ///
     /// The caller's address space must be hooked ([`super::Hook::is_current`]).
-    pub(crate) fn run(&self, vcpu: &mut Vcpu, tree: &mut Tree, _hook: &super::Hook) -> Exit {
+    pub(crate) fn run(
+        &self,
+        vcpu: &mut Vcpu,
+        tree: &mut Tree,
+        _hook: &super::Hook,
+        stay_out: impl Fn() -> bool,
+    ) -> Exit {
         let Vcpu {
             regs,
             fpu,
@@ -244,14 +251,22 @@ impl Switcher {
                 version: *version,
                 has_int80: self.has_int80,
             };
-            let (after, exit) = self.switch(&visit, tree);
+            let (after, exit) = self.switch(&visit, tree, stay_out);
             *regs = after;
             exit
         })
     }
 
-    fn switch(&self, visit: &Visit<'_>, tree: &mut Tree) -> (Regs, Exit) {
+    fn switch(
+        &self,
+        visit: &Visit<'_>,
+        tree: &mut Tree,
+        stay_out: impl Fn() -> bool,
+    ) -> (Regs, Exit) {
         let off = InterruptsOff::new();
+        if stay_out() {
+            return (*visit.regs, Exit::HostInterrupt { vector: None });
+        }
         let pages = self.area.cpu(CpuId::current().as_u32() as usize);
         pages.prepare(visit, cpu::read_cr3(), &off);
         tree.set_slot(pages.guest_entry());
@@ -375,7 +390,6 @@ unsafe fn enter_guest(enter: u64, cr3: u64) -> u64 {
 struct Borrowed {
     cr4: u64,
     dr7: u64,
-    ldt: u16,
     lstar: u64,
     sysenter_cs: u64,
     sysenter_esp: u64,
@@ -389,7 +403,6 @@ impl Borrowed {
     fn take(syscall: u64, _off: &InterruptsOff) -> Self {
         let cr4 = cpu::read_cr4();
         let dr7 = cpu::read_dr7();
-        let ldt = cpu::read_ldt();
         // SAFETY: All of these exist in 64-bit mode, the CET ones if CR4.CET is set. Every value is
         // put back by `give_back` before Host code can miss it; until then interrupts are off.
         unsafe {
@@ -408,9 +421,6 @@ impl Borrowed {
             if dr7 != DR7_NONE {
                 cpu::write_dr7(DR7_NONE);
             }
-            if ldt != 0 {
-                cpu::write_ldt(0);
-            }
             // Global pages would outlive the change of CR3, and ring 1 could use them.
             if cr4 & cr4::PGE != 0 {
                 cpu::write_cr4(cr4 & !cr4::PGE);
@@ -418,7 +428,6 @@ impl Borrowed {
             Self {
                 cr4,
                 dr7,
-                ldt,
                 lstar,
                 sysenter_cs,
                 sysenter_esp,
@@ -434,9 +443,6 @@ impl Borrowed {
             let pending = cpu::read_msr(msr::SYSENTER_ESP);
             if self.cr4 & cr4::PGE != 0 {
                 cpu::write_cr4(self.cr4);
-            }
-            if self.ldt != 0 {
-                cpu::write_ldt(self.ldt);
             }
             if self.dr7 != DR7_NONE {
                 cpu::write_dr7(self.dr7);
