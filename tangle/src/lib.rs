@@ -44,6 +44,8 @@ pub mod stitch;
 pub mod summary;
 pub mod tangle;
 pub mod weave;
+#[cfg(feature = "wrap")]
+pub mod wrap;
 
 use diagnostic::{Code, Diagnostic};
 use model::Model;

@@ -3,6 +3,7 @@
 mod shared;
 mod stitch;
 mod tangle;
+mod wrap;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,8 @@ enum Command {
     Tangle(tangle::Options),
     /// Bring edits of the generated files back into the chapters
     Stitch(stitch::Options),
+    /// Run a command and show chapter lines instead of those of generated files
+    Wrap(wrap::Options),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,10 @@ fn main() -> ExitCode {
         None => tangle::run(&cli.tangle),
         Some(Command::Tangle(options)) => tangle::run(&options),
         Some(Command::Stitch(options)) => stitch::run(&options),
+        Some(Command::Wrap(options)) => match wrap::run(&options) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => Err(error),
+        },
     };
     let status = result.unwrap_or_else(|error| {
         for line in error.to_string().lines() {

@@ -1,0 +1,62 @@
+//! `tangle wrap`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+use tangle::disk::{Error, Inputs};
+use tangle::wrap;
+
+use crate::shared::Place;
+
+/// Run a command, and show the chapter line instead of every location in a generated file.
+///
+/// It knows what compilers, linkers, make, cargo, clippy, gdb and kernels print; JSON of cargo and rustc too. Behind
+/// `symbol+offset`, as in a kernel's oops, it adds the chapter line, with the help of the objects' debug information.
+/// Standard input and colours pass through, and the exit status is that of the command.
+///
+///     tangle wrap -- cargo build
+///     tangle wrap --objects build/ -- dmesg
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct Options {
+    #[command(flatten)]
+    place: Place,
+
+    /// A program with debug information, or a directory with kernel modules (may be repeated) [default: the output
+    /// directory]
+    #[arg(long, value_name = "PATH")]
+    objects: Vec<PathBuf>,
+
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub fn run(options: &Options) -> Result<u8, Error> {
+    let root = options.place.root();
+    let inputs = Inputs::read(&root)?;
+    let out = options.place.out(inputs.out()).to_owned();
+    let mut objects = options.objects.clone();
+    objects.push(out.clone());
+    let settings = wrap::Settings { root, out, objects };
+    let status = wrap::run(&settings, &options.command)
+        .map_err(|error| Error::Io("run", PathBuf::from(&options.command[0]), error))?;
+    Ok(exit_code(status))
+}
+
+#[cfg(unix)]
+fn exit_code(status: std::process::ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt;
+    // A command that a signal ended exits as shells say it.
+    let code = status
+        .code()
+        .or(status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1);
+    u8::try_from(code).unwrap_or(1)
+}
+
+#[cfg(not(unix))]
+fn exit_code(status: std::process::ExitStatus) -> u8 {
+    u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)
+}

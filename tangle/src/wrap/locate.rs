@@ -1,0 +1,184 @@
+//! Which chapter line a location in a generated file is.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::map::{self, LineMap};
+
+/// A place in a chapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The chapter, as it is reached from the current directory.
+    pub chapter: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+    /// Generated column minus chapter column.
+    pub shift: isize,
+}
+
+/// Finds the chapters behind the generated files of one book.
+#[derive(Debug)]
+pub struct Locator {
+    /// Where the book lies, in full.
+    root: PathBuf,
+    /// What leads there from the current directory: empty, or with a `/` at its end.
+    prefix: String,
+    /// The output directory, in full.
+    out: PathBuf,
+    /// Where relative paths may begin, the likeliest last.
+    directories: Vec<PathBuf>,
+    map: Option<LineMap>,
+    /// When the map was written, and its length: it is read again when a build tangles.
+    state: Option<(SystemTime, u64)>,
+    chapters: HashMap<String, Vec<String>>,
+}
+
+impl Locator {
+    /// Looks at the book in `root` whose files are in `out`.
+    #[must_use]
+    pub fn new(root: &Path, out: &Path) -> Self {
+        let here = std::env::current_dir().unwrap_or_default();
+        let full = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| normal(&here.join(path)));
+        let root = full(root);
+        let prefix = match full(&here).strip_prefix(&root) {
+            Ok(below) => "../".repeat(below.components().count()),
+            Err(_) => format!("{}/", root.display()),
+        };
+        let mut locator = Self {
+            out: full(out),
+            root,
+            prefix,
+            directories: vec![here],
+            map: None,
+            state: None,
+            chapters: HashMap::new(),
+        };
+        locator.refresh();
+        locator
+    }
+
+    /// Reads the map again if it changed.
+    pub fn refresh(&mut self) {
+        let path = self.out.join(map::FILE);
+        let state = fs::metadata(&path)
+            .and_then(|meta| Ok((meta.modified()?, meta.len())))
+            .ok();
+        if state == self.state && self.map.is_some() {
+            return;
+        }
+        self.state = state;
+        self.chapters.clear();
+        let read = fs::read_to_string(&path)
+            .ok()
+            .and_then(|json| LineMap::from_json(&json));
+        if read.is_some() {
+            self.map = read;
+        }
+    }
+
+    /// From now on relative paths may begin in `directory`, until it is left.
+    pub fn enter(&mut self, directory: &str) {
+        self.directories.push(PathBuf::from(directory));
+    }
+
+    /// Takes back the last [`Self::enter`].
+    pub fn leave(&mut self) {
+        if self.directories.len() > 1 {
+            self.directories.pop();
+        }
+    }
+
+    /// The generated file that `path` names, relative to the output directory.
+    #[must_use]
+    pub fn generated(&self, path: &str) -> Option<&str> {
+        let files = &self.map.as_ref()?.files;
+        let known = |path: &Path| {
+            let path = path.to_str()?;
+            files.get_key_value(path).map(|(path, _)| path.as_str())
+        };
+        let candidates: Vec<PathBuf> = self
+            .directories
+            .iter()
+            .rev()
+            .map(|directory| normal(&directory.join(path)))
+            .collect();
+        if let Some(found) = candidates
+            .iter()
+            .find_map(|path| path.strip_prefix(&self.out).ok().and_then(known))
+        {
+            return Some(found);
+        }
+        if candidates.iter().any(|path| path.exists()) {
+            return None;
+        }
+        // Perhaps it was compiled where the same directory has another path: in a build root, on another machine.
+        let name = self.out.file_name()?.to_str()?;
+        let parts: Vec<&str> = path
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+            .collect();
+        let behind = parts
+            .iter()
+            .rposition(|part| *part == name)
+            .map(|at| parts[at + 1..].join("/"));
+        if let Some(found) = behind.as_deref().and_then(|path| known(Path::new(path))) {
+            return Some(found);
+        }
+        if path.starts_with('/') {
+            return None;
+        }
+        // Or it is relative to some directory in there, like that of a kernel module.
+        let tail = format!("/{}", parts.join("/"));
+        let mut fitting = files
+            .keys()
+            .filter(|file| format!("/{file}").ends_with(&tail))
+            .map(String::as_str);
+        fitting.next().filter(|_| fitting.next().is_none())
+    }
+
+    /// Where `line` and `column` of the generated file `path` (as [`Self::generated`] gives it) were written.
+    #[must_use]
+    pub fn locate(&self, path: &str, line: usize, column: usize) -> Option<Location> {
+        let map = self.map.as_ref()?;
+        let shift = map.files.get(path)?.span(line)?.shift;
+        let origin = map.origin(path, line, column)?;
+        Some(Location {
+            chapter: format!("{}{}", self.prefix, origin.source),
+            line: origin.line,
+            column: origin.column,
+            shift,
+        })
+    }
+
+    /// The text of a line of a chapter, and where in the file it begins.
+    pub fn chapter_line(&mut self, location: &Location) -> Option<(String, usize)> {
+        if !self.chapters.contains_key(&location.chapter) {
+            let path = self.root.join(location.chapter.strip_prefix(&self.prefix)?);
+            let text = fs::read_to_string(path).ok()?;
+            let lines = text.split_inclusive('\n').map(str::to_owned).collect();
+            self.chapters.insert(location.chapter.clone(), lines);
+        }
+        let lines = &self.chapters[&location.chapter];
+        let text = lines.get(location.line - 1)?.trim_end_matches(['\n', '\r']).to_owned();
+        Some((text, lines[..location.line - 1].iter().map(String::len).sum()))
+    }
+}
+
+/// A path without `.` and `..`, whether it exists or not.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                normal.pop();
+            }
+            part => normal.push(part),
+        }
+    }
+    normal
+}

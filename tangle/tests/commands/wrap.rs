@@ -1,0 +1,266 @@
+//! `tangle wrap` around real tools, as far as this machine has them.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::{stderr, stdout, tangle};
+
+/// A book of two chapters whose only file has a type error, a borrow error with three spans and more.
+fn book(first: &str, second: &str) -> TempDir {
+    let book = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| fs::write(book.path().join(path), text).unwrap();
+    fs::create_dir(book.path().join("src")).unwrap();
+    write("book.toml", "");
+    write("src/SUMMARY.md", "[A](a.md)\n[B](b.md)\n");
+    write("src/a.md", first);
+    write("src/b.md", second);
+    let output = tangle(book.path(), &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    book
+}
+
+/// Runs a command wrapped; `None` if this machine does not have it.
+fn wrap(book: &Path, command: &[&str]) -> Option<Output> {
+    if Command::new(command[0])
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_err()
+    {
+        eprintln!("skipped: there is no {} in PATH", command[0]);
+        return None;
+    }
+    Some(tangle(book, &[&["wrap", "--"], command].concat()))
+}
+
+/// Twelve lines of prose, so that chapter numbers are longer than generated ones.
+const PROSE: &str = "A line of prose.\n\n\n\n\n\n\n\n\n\n\n\n";
+
+fn borrow() -> TempDir {
+    book(
+        &format!(
+            "{PROSE}```rust file=main.rs\nfn main() {{\n    <<make a list>>\n    println!(\"{{first}}\");\n}}\n```\n"
+        ),
+        "# B\n\n> ```rust #make a list\n> let mut list = vec![1];\n> let first = &list[0];\n> list.push(2);\n> ```\n",
+    )
+}
+
+#[test]
+fn a_borrow_error_with_spans_in_two_chapters() {
+    let book = borrow();
+    let Some(output) = wrap(book.path(), &["rustc", "--emit=metadata", "generated/main.rs"]) else {
+        return;
+    };
+    assert_eq!(output.status.code(), Some(1));
+    let shown = stderr(&output);
+    let expected = [
+        "  --> src/b.md:6:3\n",
+        "   |\n",
+        " 5 | ",
+        " 6 | ",
+        "   | ",
+        "  ::: src/a.md:16\n",
+        "16 | ",
+    ];
+    // The numbers stand at the left, as rustc puts them.
+    let shown = shown.replace("5  |", " 5 |").replace("6  |", " 6 |");
+    let mut rest = shown.as_str();
+    for line in expected {
+        let (_, behind) = rest
+            .split_once(line)
+            .unwrap_or_else(|| panic!("{line:?} is missing in\n{shown}"));
+        rest = behind;
+    }
+    assert!(!shown.contains("generated"), "{shown}");
+}
+
+#[test]
+fn json_has_all_spans_and_columns() {
+    let book = borrow();
+    let Some(output) = wrap(
+        book.path(),
+        &["rustc", "--emit=metadata", "--error-format=json", "generated/main.rs"],
+    ) else {
+        return;
+    };
+    let first: Value = serde_json::from_str(stderr(&output).lines().next().unwrap()).unwrap();
+    let spans = first["spans"].as_array().unwrap();
+    let mut seen: Vec<_> = spans
+        .iter()
+        .map(|span| {
+            let chapter = fs::read_to_string(book.path().join(span["file_name"].as_str().unwrap())).unwrap();
+            let at = |key: &str| usize::try_from(span[key].as_u64().unwrap()).unwrap();
+            let line = chapter.lines().nth(at("line_start") - 1).unwrap();
+            let marked = &line[at("column_start") - 1..at("column_end") - 1];
+            assert_eq!(&chapter[at("byte_start")..at("byte_end")], marked);
+            assert_eq!(span["text"][0]["text"], line);
+            assert_eq!(span["text"][0]["highlight_start"], span["column_start"]);
+            marked.to_owned()
+        })
+        .collect();
+    seen.sort();
+    assert_eq!(seen, ["first", "list", "list.push(2)"], "{first:#}");
+    assert!(
+        first["rendered"].as_str().unwrap().contains("src/b.md:6:3"),
+        "{first:#}"
+    );
+}
+
+#[test]
+fn colours_stay() {
+    let book = borrow();
+    let Some(output) = wrap(
+        book.path(),
+        &["rustc", "--emit=metadata", "--color=always", "generated/main.rs"],
+    ) else {
+        return;
+    };
+    let shown = stderr(&output);
+    assert!(shown.contains("--> \x1b[0msrc/b.md:6:3"), "{shown}");
+    assert!(shown.contains("m16\x1b[0m \x1b["), "{shown}");
+}
+
+#[test]
+fn suggestions_and_panics() {
+    let book = book(
+        &format!("{PROSE}```rust file=main.rs\nfn main() {{\n    <<go>>\n}}\n```\n"),
+        "# B\n\n```rust #go\nlet text: String = \"x\";\npanic!(\"{text}\");\n```\n",
+    );
+    let Some(output) = wrap(book.path(), &["rustc", "-o", "main", "generated/main.rs"]) else {
+        return;
+    };
+    let shown = stderr(&output);
+    assert!(shown.contains(" --> src/b.md:4:20"), "{shown}");
+    assert!(
+        shown.contains("\n4 |     let text: String = \"x\".to_string();"),
+        "{shown}"
+    );
+
+    let chapter = book.path().join("src/b.md");
+    let fixed = fs::read_to_string(&chapter)
+        .unwrap()
+        .replace("\"x\"", "\"x\".to_string()");
+    fs::write(&chapter, fixed).unwrap();
+    tangle(book.path(), &[]);
+    assert!(
+        wrap(book.path(), &["rustc", "-o", "main", "generated/main.rs"])
+            .unwrap()
+            .status
+            .success()
+    );
+    let output = tangle(book.path(), &["wrap", "--", "./main"]);
+    assert_eq!(output.status.code(), Some(101));
+    assert!(
+        stderr(&output).contains("panicked at src/b.md:5:1:"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+const C: &str = "# C\n\n```c file=dir/main.c\nint missing(void);\n<<main>>\n```\n\n```c #main\nint main(void)\n{\n    <<body>>\n}\n```\n";
+
+#[test]
+fn gcc_and_ld() {
+    let book = book(C, "# B\n\n- ```c #body\n  return missing() + nothing;\n  ```\n");
+    let Some(output) = wrap(book.path(), &["gcc", "-g", "-o", "main", "generated/dir/main.c"]) else {
+        return;
+    };
+    let shown = stderr(&output);
+    assert!(shown.contains("src/b.md:4:22: error: "), "{shown}");
+    assert!(shown.contains("\n    4 |     return missing() + nothing;"), "{shown}");
+    assert!(!shown.contains("generated/dir/main.c:5"), "{shown}");
+
+    let chapter = book.path().join("src/b.md");
+    let fixed = fs::read_to_string(&chapter).unwrap().replace(" + nothing", "");
+    fs::write(&chapter, fixed).unwrap();
+    tangle(book.path(), &[]);
+    let output = wrap(book.path(), &["gcc", "-g", "-o", "main", "generated/dir/main.c"]).unwrap();
+    assert!(
+        stderr(&output).contains("src/b.md:4: undefined reference"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn an_oops_through_the_debug_information_of_a_relocatable_object() {
+    let book = book(
+        "# C\n\n```c file=m/mod.c\nint other(int x) { return x * 3; }\n\n<<fault>>\n```\n",
+        "# B\n\n```c #fault\n__attribute__((section(\".init.text\")))\nint fault(volatile int *where)\n{\n    *where = 1;\n    return *where;\n}\n```\n",
+    );
+    let args = ["-g", "-O1", "-c", "-o", "generated/m/lg-mod.ko", "generated/m/mod.c"];
+    let Ok(status) = Command::new("gcc").args(args).current_dir(book.path()).status() else {
+        eprintln!("skipped: there is no gcc in PATH");
+        return;
+    };
+    assert!(status.success());
+    fs::write(
+        book.path().join("log"),
+        "[    1.0] RIP: 0010:fault+0x0/0xd [lg_mod]\n[    1.1]  ? fault+0x6/0xd [lg_mod 1234]\n[    1.1]  schedule+0x1/0x2\n",
+    )
+    .unwrap();
+    let output = tangle(book.path(), &["wrap", "--", "cat", "log"]);
+    let shown = stdout(&output);
+    let lines: Vec<_> = shown.lines().collect();
+    assert!(
+        lines[0].starts_with("[    1.0] RIP: 0010:fault+0x0/0xd [lg_mod] at src/b.md:"),
+        "{shown}"
+    );
+    assert!(
+        lines[1].starts_with("[    1.1]  ? fault+0x6/0xd [lg_mod 1234] at src/b.md:7"),
+        "{shown}"
+    );
+    assert_eq!(lines[2], "[    1.1]  schedule+0x1/0x2");
+}
+
+#[test]
+fn other_directories_and_other_machines() {
+    let book = book(C, "# B\n\n```c #body\nreturn 0;\n```\n");
+    let log = "make: Entering directory '/x/generated/dir'\nmain.c:1:1: a\nmake: Leaving directory '/x/generated/dir'\n\
+               /build/generated/dir/main.c:4: b\nBreakpoint 1 at 0x1: file generated/dir/main.c, line 4.\nother.c:1: c\n\
+               generated/dir/main.c:99: d\n";
+    fs::write(book.path().join("log"), log).unwrap();
+    let output = tangle(book.path(), &["wrap", "--", "cat", "log"]);
+    let shown = stdout(&output);
+    for line in [
+        "src/a.md:4:1: a\n",
+        "src/b.md:4: b\n",
+        "at 0x1: file src/b.md, line 4.\n",
+        "other.c:1: c\n",
+        "generated/dir/main.c:99: d\n",
+    ] {
+        assert!(shown.contains(line), "{line} is missing in\n{shown}");
+    }
+}
+
+#[test]
+fn bytes_input_and_exit_status_pass_through() {
+    let book = borrow();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tangle"))
+        .args(["wrap", "--", "sh", "-c", "cat; exit 7"])
+        .current_dir(book.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let bytes = b"{not json\n\xff\xfe\r\n\x1b[ \x1b\nno end";
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!(output.stdout, bytes);
+    assert_eq!(
+        tangle(book.path(), &["wrap", "--", "sh", "-c", "kill -9 $$"])
+            .status
+            .code(),
+        Some(137)
+    );
+    assert_eq!(
+        tangle(book.path(), &["wrap", "--", "./no-such-command"]).status.code(),
+        Some(3)
+    );
+}
