@@ -54,7 +54,7 @@ fn plain_book(dice: &mut Dice) -> Book {
 /// Changes a few things in a text, as editors and formatters do.
 fn edit(dice: &mut Dice, text: &str) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    for _ in 0..1 + dice.roll(3) {
+    for _ in 0..=dice.roll(3) {
         let at = dice.roll(lines.len() + 1);
         let end = (at + 1 + dice.roll(4)).min(lines.len());
         let Some(line) = lines.get(at).cloned() else {
@@ -68,7 +68,7 @@ fn edit(dice: &mut Dice, text: &str) -> String {
             3 => drop(lines.drain(at..end)),
             4 => lines[at] = line.replace("call", "shout"),
             5 => lines[at..end].iter_mut().for_each(|line| line.insert_str(0, "    ")),
-            6 => lines[at] = line.trim_start().to_owned(),
+            6 => line.trim_start().clone_into(&mut lines[at]),
             7 => lines.insert(at, String::new()),
             8 => {
                 let joined = lines[at..end]
