@@ -25,7 +25,8 @@ GUEST ?= /guests/guest
 GUEST_ARGS ?=
 RUN ?= sh
 EXTRA ?=
-export RUN
+# As it was typed: make must not expand a $? in it.
+export VM_COMMAND = $(value RUN)
 PORT ?= 3000
 GDB_PORT ?= 1234
 TESTS ?=
@@ -42,12 +43,12 @@ run: payload ## Boot the Host in QEMU and a Guest in it, on this terminal
 	$(Q)scripts/vm --root $(payload) --name run lguest run $(GUEST) $(GUEST_ARGS)
 
 vm: payload ## Run a program in the Host: RUN='ls -l' EXTRA=directory-of-files
-	$(Q)scripts/vm --root $(payload) $(if $(EXTRA),--extra "$(EXTRA)") sh -c "$$RUN"
+	$(Q)scripts/vm --root $(payload) $(if $(EXTRA),--extra "$(EXTRA)") sh -c "$$VM_COMMAND"
 
 debug: payload ## As `make vm`, but wait for gdb before the first instruction
 	$(Q)scripts/need gdb
 	$(Q)scripts/debug-hints $(GDB_PORT)
-	$(Q)scripts/vm --root $(payload) --gdb $(GDB_PORT) $(if $(EXTRA),--extra "$(EXTRA)") sh -c "$$RUN"
+	$(Q)scripts/vm --root $(payload) --gdb $(GDB_PORT) $(if $(EXTRA),--extra "$(EXTRA)") sh -c "$$VM_COMMAND"
 
 ##@ The book
 
