@@ -28,6 +28,7 @@ pub mod diagnostic;
 #[cfg(feature = "stitch")]
 pub mod diff;
 pub mod disk;
+pub mod graph;
 pub mod header;
 pub mod identifiers;
 #[cfg(feature = "mdbook")]
@@ -38,7 +39,10 @@ pub mod parse;
 #[cfg(feature = "mdbook")]
 pub mod preprocessor;
 pub mod record;
+pub mod sarif;
 pub mod source;
+pub mod states;
+pub mod stats;
 #[cfg(feature = "stitch")]
 pub mod stitch;
 pub mod summary;

@@ -16,6 +16,7 @@ use crate::Program;
 use crate::header::Operation;
 use crate::model::{FragmentId, PieceId};
 use crate::source::Book;
+use crate::states;
 use anchor::Anchors;
 use html::{escape, relative};
 
@@ -128,7 +129,13 @@ impl<'a> Weaver<'a> {
                 self.fence(id, &mut edits);
             }
         }
-        splice(text, &edits)
+        let mut woven = splice(text, &edits);
+        if let Some((length, _)) = states::front_matter(text) {
+            // Tests count lines, and speak of those of the chapter.
+            let lines = if self.target == Target::Test { 3 } else { 0 };
+            woven.replace_range(..length, &"\n".repeat(lines));
+        }
+        woven
     }
 
     /// The pages behind the chapters; none for a book without a program, and none but for the web.

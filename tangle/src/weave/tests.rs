@@ -155,3 +155,17 @@ fn ranges_in_words() {
     assert_eq!(lines(&[3..6, 9..10, 20..22]), "lines 3\u{2013}5, 9 and 20\u{2013}21");
     assert_eq!(lines(std::slice::from_ref(&(1..1))), "no line");
 }
+
+#[test]
+fn front_matter_is_not_shown() {
+    let text = "---\nruns: true\n---\n\n# One\n\n```c file=a.c\nint a;\n```\n";
+    let book = Book::new([("a.md", text)]);
+    let program = crate::program(&book).unwrap();
+    let pages = [Page {
+        path: "a.md".to_owned(),
+        title: "A".to_owned(),
+    }];
+    let woven = |target| Weaver::new(&book, &program, &pages, target).chapter(0);
+    assert!(woven(Target::Html).starts_with("\n# One\n"));
+    assert_eq!(woven(Target::Test).lines().count(), text.lines().count());
+}

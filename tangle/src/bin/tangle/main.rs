@@ -1,8 +1,10 @@
 //! The `tangle` command.
 
+mod inspect;
 mod shared;
 mod stitch;
 mod tangle;
+mod whereis;
 mod wrap;
 
 use std::process::ExitCode;
@@ -35,7 +37,7 @@ use shared::Status;
     args_conflicts_with_subcommands = true,
     after_help = "Exit status:\n  \
         0  everything is as the chapters say\n  \
-        1  the book has mistakes; all of them were printed, nothing was written\n  \
+        1  the book has mistakes; all of them were printed, nothing was written; `where`: there is nothing\n  \
         2  the command line is wrong\n  \
         3  a file could not be read or written, or book.toml makes no sense\n  \
         4  a file was edited by hand, or its edit cannot be stitched; nothing was written\n  \
@@ -54,6 +56,16 @@ enum Command {
     Tangle(tangle::Options),
     /// Bring edits of the generated files back into the chapters
     Stitch(stitch::Options),
+    /// Find the mistakes of the book, and write nothing
+    Check(inspect::Check),
+    /// Say where a line of a file or of a chapter goes or comes from, or where a fragment is
+    Where(whereis::Options),
+    /// Draw the fragments and who uses them, as SVG
+    Graph(inspect::Graph),
+    /// Count words, lines and names
+    Stats(inspect::Stats),
+    /// List the chapters as states of the system, for `tangle --as-of`
+    States(inspect::States),
     /// Run a command and show chapter lines instead of those of generated files
     Wrap(wrap::Options),
 }
@@ -64,6 +76,11 @@ fn main() -> ExitCode {
         None => tangle::run(&cli.tangle),
         Some(Command::Tangle(options)) => tangle::run(&options),
         Some(Command::Stitch(options)) => stitch::run(&options),
+        Some(Command::Check(options)) => options.run(),
+        Some(Command::Where(options)) => whereis::run(&options),
+        Some(Command::Graph(options)) => options.run(),
+        Some(Command::Stats(options)) => options.run(),
+        Some(Command::States(options)) => options.run(),
         Some(Command::Wrap(options)) => match wrap::run(&options) {
             Ok(code) => return ExitCode::from(code),
             Err(error) => Err(error),

@@ -2,11 +2,12 @@
 
 use clap::Args;
 use tangle::disk::{self, Error, Inputs, Mode, Report};
-use tangle::record;
+use tangle::{record, states};
 
 use crate::shared::{MessageFormat, Place, Status, count, mistakes};
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags of a command line")]
 pub struct Options {
     #[command(flatten)]
     place: Place,
@@ -19,6 +20,15 @@ pub struct Options {
     #[arg(long)]
     check: bool,
 
+    /// Write the system as it stands at the end of a chapter, named by its tag: L050 for L050-interrupts.md. What later
+    /// chapters define is left out. Needs --out
+    #[arg(long, value_name = "TAG", requires = "out")]
+    as_of: Option<String>,
+
+    /// Name the references that --as-of leaves out
+    #[arg(long, short)]
+    verbose: bool,
+
     /// Print nothing when all goes well
     #[arg(long, short)]
     quiet: bool,
@@ -30,18 +40,44 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Result<Status, Error> {
     let inputs = Inputs::read(&options.place.root())?;
-    let fingerprint = inputs.fingerprint();
-    if let Some(files) = record::up_to_date(options.place.out(inputs.out()), &fingerprint) {
+    let mut fingerprint = inputs.fingerprint();
+    if let Some(tag) = &options.as_of {
+        fingerprint = format!("{fingerprint} as of {tag}");
+    }
+    if !options.verbose
+        && let Some(files) = record::up_to_date(options.place.out(inputs.out()), &fingerprint)
+    {
         let report = Report {
             files,
             ..Report::default()
         };
         return Ok(done(options, &report));
     }
-    let project = inputs.project()?;
-    let program = match tangle::program(&project.book) {
-        Ok(program) => program,
-        Err(diagnostics) => return Ok(mistakes(&project.book, &diagnostics, options.message_format)),
+    let mut project = inputs.project()?;
+    let program = if let Some(tag) = &options.as_of {
+        match states::as_of(&project.book, tag) {
+            Ok(snapshot) => {
+                if options.verbose {
+                    for (chapter, line, name) in &snapshot.missing {
+                        eprintln!("note: {chapter}:{line}: <<{name}>> is not defined yet");
+                    }
+                }
+                project.book = snapshot.book;
+                snapshot.program
+            }
+            Err(states::Error::NoSuchTag) => {
+                eprintln!("error: no chapter has the tag `{tag}`; `tangle states` lists them");
+                return Ok(Status::Mistakes);
+            }
+            Err(states::Error::Mistakes(diagnostics)) => {
+                return Ok(mistakes(&project.book, &diagnostics, options.message_format));
+            }
+        }
+    } else {
+        match tangle::program(&project.book) {
+            Ok(program) => program,
+            Err(diagnostics) => return Ok(mistakes(&project.book, &diagnostics, options.message_format)),
+        }
     };
     let mode = match (options.check, options.force) {
         (true, _) => Mode::Check,

@@ -1,0 +1,155 @@
+//! The subcommands that look at a book and write nothing into it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use tangle::diagnostic::{self, Diagnostic, Format};
+use tangle::disk::{Error, Project};
+use tangle::{Program, graph, sarif, states, stats};
+
+use crate::shared::{MessageFormat, Place, Status, count, mistakes};
+
+#[derive(Args)]
+pub struct Check {
+    #[command(flatten)]
+    place: Place,
+
+    /// How mistakes are printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: CheckFormat,
+
+    /// Print nothing when all goes well
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum CheckFormat {
+    /// On standard error, with the lines of the chapters
+    #[default]
+    Text,
+    /// On standard output, one JSON object a line, shaped like rustc's
+    Json,
+    /// On standard output, a SARIF 2.1.0 log
+    Sarif,
+}
+
+impl Check {
+    pub fn run(&self) -> Result<Status, Error> {
+        let (project, program) = self.place.program()?;
+        let none: &[Diagnostic] = &[];
+        let diagnostics = program.as_ref().err().map_or(none, Vec::as_slice);
+        match self.format {
+            CheckFormat::Sarif => print!("{}", sarif::log(&project.book, diagnostics)),
+            CheckFormat::Json => print!("{}", diagnostic::render(&project.book, diagnostics, Format::Json)),
+            CheckFormat::Text => match &program {
+                Err(diagnostics) => drop(mistakes(&project.book, diagnostics, MessageFormat::Human)),
+                Ok(program) if !self.quiet => println!(
+                    "{}, {}, {}: no mistakes",
+                    count(project.book.sources.len(), "chapter"),
+                    count(program.model.fragments.len(), "fragment"),
+                    count(program.tangled.files.len(), "file")
+                ),
+                Ok(_) => {}
+            },
+        }
+        Ok(if diagnostics.is_empty() {
+            Status::Fine
+        } else {
+            Status::Mistakes
+        })
+    }
+}
+
+/// Reads the book for a command that needs one without mistakes; prints them otherwise.
+pub fn sound(place: &Place) -> Result<Option<(Project, Program)>, Error> {
+    match place.program()? {
+        (project, Ok(program)) => Ok(Some((project, program))),
+        (project, Err(diagnostics)) => {
+            mistakes(&project.book, &diagnostics, MessageFormat::Human);
+            Ok(None)
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct Graph {
+    #[command(flatten)]
+    place: Place,
+
+    /// Where to write the picture [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Graph {
+    pub fn run(&self) -> Result<Status, Error> {
+        let Some((project, program)) = sound(&self.place)? else {
+            return Ok(Status::Mistakes);
+        };
+        let svg = graph::svg(&project.book, &program.model);
+        match &self.output {
+            Some(path) => fs::write(path, svg).map_err(|error| Error::Io("write", path.clone(), error))?,
+            None => print!("{svg}"),
+        }
+        Ok(Status::Fine)
+    }
+}
+
+#[derive(Args)]
+pub struct Stats {
+    #[command(flatten)]
+    place: Place,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Stats {
+    pub fn run(&self) -> Result<Status, Error> {
+        let Some((project, program)) = sound(&self.place)? else {
+            return Ok(Status::Mistakes);
+        };
+        let stats = stats::stats(&project.book, &program.model);
+        if self.json {
+            println!(
+                "{}",
+                serde_json::to_string(&stats).expect("numbers and strings always serialize")
+            );
+        } else {
+            print!("{stats}");
+        }
+        Ok(Status::Fine)
+    }
+}
+
+#[derive(Args)]
+pub struct States {
+    #[command(flatten)]
+    place: Place,
+
+    /// Only the tags of the chapters that promise to run at their end
+    #[arg(long)]
+    runs: bool,
+}
+
+impl States {
+    pub fn run(&self) -> Result<Status, Error> {
+        let project = Project::open(&self.place.root())?;
+        for state in states::states(&project.book) {
+            if !self.runs {
+                println!(
+                    "{:8} {:5} {}",
+                    state.tag,
+                    if state.runs { "runs" } else { "" },
+                    state.path
+                );
+            } else if state.runs {
+                println!("{}", state.tag);
+            }
+        }
+        Ok(Status::Fine)
+    }
+}

@@ -1,0 +1,176 @@
+//! The system as it stands at the end of a chapter.
+//!
+//! The tag of a chapter is its file name up to the first dash or dot: `L050` of `L050-interrupts.md`. A chapter that
+//! promises to run at its end says so in front matter, which the weave takes away:
+//!
+//! ```text
+//! ---
+//! runs: true
+//! ---
+//! ```
+//!
+//! What later chapters define does not exist yet: a reference to it is nothing, as if its line were not there, and a
+//! fragment that only later chapters use goes nowhere.
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::source::{Book, Source};
+use crate::{Program, check, model::Model, tangle};
+
+/// A chapter as a state of the system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// What it is called.
+    pub tag: String,
+    /// The chapter, relative to the root of the book.
+    pub path: String,
+    /// It promises that the system runs at its end.
+    pub runs: bool,
+}
+
+/// The states of `book`, in reading order.
+#[must_use]
+pub fn states(book: &Book) -> Vec<State> {
+    book.sources
+        .iter()
+        .map(|source| State {
+            tag: tag(source.path()).to_owned(),
+            path: source.path().to_owned(),
+            runs: front_matter(source.text()).is_some_and(|(_, runs)| runs),
+        })
+        .collect()
+}
+
+/// `L050` of `chapters/L050-interrupts.md`.
+#[must_use]
+pub fn tag(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.split(['-', '.']).next().unwrap_or(name)
+}
+
+/// The length of the front matter at the beginning of `text`, and whether it promises to run. Only front matter that says
+/// `runs: true` or `runs: false` and nothing else is tangle's own; other people's is text like any other.
+#[must_use]
+pub fn front_matter(text: &str) -> Option<(usize, bool)> {
+    let mut end = 0;
+    let mut line = || {
+        let rest = &text[end..];
+        end += rest.find('\n').map_or(rest.len(), |at| at + 1);
+        rest.lines().next().map(str::trim_end)
+    };
+    if line()? != "---" {
+        return None;
+    }
+    let runs = match line()?.strip_prefix("runs:")?.trim() {
+        "true" => true,
+        "false" => false,
+        _ => return None,
+    };
+    if line()? != "---" {
+        return None;
+    }
+    Some((end, runs))
+}
+
+/// What a state is.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The chapters so far.
+    pub book: Book,
+    /// The program that they are.
+    pub program: Program,
+    /// The references to fragments that are not defined yet: chapter, line and name.
+    pub missing: Vec<(String, usize, String)>,
+}
+
+/// Why there is no such state.
+#[derive(Debug, Clone)]
+pub enum Error {
+    /// No chapter has that tag.
+    NoSuchTag,
+    /// The chapters up to there have mistakes that later ones cannot mend.
+    Mistakes(Vec<Diagnostic>),
+}
+
+/// The system as at the end of the chapter with `tag`.
+///
+/// # Errors
+/// When there is no such chapter, or the chapters up to it have mistakes.
+pub fn as_of(book: &Book, tag: &str) -> Result<Snapshot, Error> {
+    let last = book
+        .sources
+        .iter()
+        .position(|source| self::tag(source.path()) == tag)
+        .ok_or(Error::NoSuchTag)?;
+    let book = Book {
+        sources: book.sources[..=last].to_vec(),
+    };
+    let (model, mut diagnostics) = Model::read(&book);
+    diagnostics.extend(check::check(&book, &model));
+    diagnostics.retain(|diagnostic| !matches!(diagnostic.code, Code::UndefinedFragment | Code::UnusedFragment));
+    if !diagnostics.is_empty() {
+        return Err(Error::Mistakes(diagnostics));
+    }
+    let missing = missing(&book.sources, &model);
+    let tangled = tangle::tangle(&model);
+    Ok(Snapshot {
+        book,
+        program: Program { model, tangled },
+        missing,
+    })
+}
+
+fn missing(sources: &[Source], model: &Model) -> Vec<(String, usize, String)> {
+    let mut missing = Vec::new();
+    for piece in model.fragments.iter().flat_map(crate::model::Fragment::live) {
+        let piece = &model.pieces[*piece];
+        for line in &piece.fence.lines {
+            if let Some(reference) = piece.fence.reference(line)
+                && model.named(reference.name).is_none()
+            {
+                let source = sources[piece.source].path().to_owned();
+                missing.push((source, line.number, reference.name.to_owned()));
+            }
+        }
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_chapters_do_not_exist_yet() {
+        let book = Book::new([
+            (
+                "src/A010-one.md",
+                "---\nruns: true\n---\n\n```c file=a.c\n1\n<<two>>\n<<here>>\n```\n```c #here\nh\n```\n```c #later\n```\n",
+            ),
+            ("src/A020.md", "```c #two\n<<later>>\n2\n```\n```c #here :=\nnew\n```\n"),
+        ]);
+        let first = as_of(&book, "A010").unwrap();
+        assert_eq!(first.program.tangled.files["a.c"].text, "1\nh\n");
+        assert_eq!(first.missing, [("src/A010-one.md".to_owned(), 7, "two".to_owned())]);
+        let second = as_of(&book, "A020").unwrap();
+        assert_eq!(second.program.tangled.files["a.c"].text, "1\n2\nnew\n");
+        assert!(second.missing.is_empty());
+        assert!(matches!(as_of(&book, "A03"), Err(Error::NoSuchTag)));
+        let runs: Vec<_> = states(&book).into_iter().map(|state| (state.tag, state.runs)).collect();
+        assert_eq!(runs, [("A010".to_owned(), true), ("A020".to_owned(), false)]);
+    }
+
+    #[test]
+    fn front_matter_of_others_is_theirs() {
+        assert_eq!(front_matter("---\nruns: true\n---\ntext"), Some((19, true)));
+        assert_eq!(front_matter("---\r\nruns:false\r\n---\r\n"), Some((22, false)));
+        for text in [
+            "---\ntitle: x\n---\n",
+            "---\nruns: true\ntitle: x\n---\n",
+            "---\n",
+            "",
+            "text\n---\nruns: true\n---\n",
+        ] {
+            assert_eq!(front_matter(text), None, "{text:?}");
+        }
+    }
+}
