@@ -36,9 +36,13 @@ if [ -n "${LINUX_SRC:-}" ]; then
 	kernel_source=$(realpath "$LINUX_SRC")
 	build_inside+=-$(printf %s "$kernel_source" | sha256sum | cut -c 1-8)
 fi
-# KASAN in Rust code wants the C side compiled by clang.
-kernel_compiler=()
-[ "$HOST" != debug ] || kernel_compiler=(LLVM=1)
+# What a kernel built here is configured with; KASAN in Rust code wants the C side compiled by clang.
+fragments=() kernel_compiler=() version=$HOST
+case $HOST in
+small) fragments=("$top/scripts/small.config") ;;
+debug) fragments=("$top/scripts/small.config" "$top/scripts/debug.config") kernel_compiler=(LLVM=1) ;;
+esac
+[ ${#fragments[@]} -eq 0 ] || version+=-$(cat "${fragments[@]}" | sha256sum | cut -c 1-8)
 build_dir=$root$build_inside
 image=$host/$(basename "$build_inside").vmlinuz
 
