@@ -1,0 +1,14 @@
+//! The parts of the module that know nothing of the kernel: their own tests, on this machine.
+
+#![allow(dead_code)] // The tests need less than the module does.
+
+#[path = "../generated/abi/abi.rs"]
+mod abi;
+#[path = "../generated/module/addr.rs"]
+mod addr;
+#[path = "../generated/module/decode.rs"]
+mod decode;
+#[path = "../generated/module/arch/desc.rs"]
+mod desc;
+#[path = "../generated/module/walk.rs"]
+mod walk;
