@@ -72,8 +72,8 @@ test-debug: ## The tests in the VM, on a Host that checks itself: HOST=debug
 lint: tangle ## Compile with every warning an error, and let clippy and shellcheck read the code
 	$(Q)scripts/lint
 
-fmt: tangle ## Format the code
-	$(Q)cargo fmt --all
+fmt: tangle ## Format the code, that of the chapters too
+	$(Q)scripts/fmt
 
 ##@ Housekeeping
 
