@@ -19,11 +19,22 @@ fn expect_transcript(ran: &Ran, command_line: &str, rest: &[&str]) {
         format!("My command line is \"{command_line}\"."),
         "My page tables are my own now. Type help if you need it.".to_owned(),
     ];
-    let printed: Vec<&str> =
-        ran.lines.iter().map(String::as_str).filter(|line| !line.contains("time-stamp counter")).collect();
-    let wanted: Vec<&str> = greeting.iter().map(String::as_str).chain(rest.iter().copied()).collect();
+    let printed: Vec<&str> = ran
+        .lines
+        .iter()
+        .map(String::as_str)
+        .filter(|line| !line.contains("time-stamp counter"))
+        .collect();
+    let wanted: Vec<&str> = greeting
+        .iter()
+        .map(String::as_str)
+        .chain(rest.iter().copied())
+        .collect();
     if printed != wanted {
-        ran.fail(format_args!("expected this transcript:\n{}\n", wanted.join("\n")));
+        ran.fail(format_args!(
+            "expected this transcript:\n{}\n",
+            wanted.join("\n")
+        ));
     }
 }
 
@@ -36,7 +47,11 @@ fn without_input_it_greets_and_powers_off() {
 
 #[test]
 fn it_answers_what_it_is_told() {
-    let ran = boot("boot-answers", "/guests/guest", "good evening\n\nhello\nexit 7\n");
+    let ran = boot(
+        "boot-answers",
+        "/guests/guest",
+        "good evening\n\nhello\nexit 7\n",
+    );
     ran.expect_status(7);
     expect_transcript(
         &ran,
@@ -55,7 +70,11 @@ fn it_answers_what_it_is_told() {
 
 #[test]
 fn it_ends_programs_that_misbehave() {
-    let ran = boot("boot-programs", "/guests/guest", "trespass\nspin\nhello\nexit\n");
+    let ran = boot(
+        "boot-programs",
+        "/guests/guest",
+        "trespass\nspin\nhello\nexit\n",
+    );
     ran.expect_status(0).expect_lines(&[
         "guest> trespass",
         "Let me see what the kernel has there.",
@@ -66,14 +85,20 @@ fn it_ends_programs_that_misbehave() {
         "Hello from ring 3.",
         "hello: ended with status 0",
     ]);
-    if !ran.lines.iter().any(|line| line.starts_with("trespass: killed: at 0x") && line.contains("it touched 0xffffffff8")) {
+    if !ran.lines.iter().any(|line| {
+        line.starts_with("trespass: killed: at 0x") && line.contains("it touched 0xffffffff8")
+    }) {
         ran.fail("expected the program that reads the kernel's memory to be killed");
     }
 }
 
 #[test]
 fn it_knows_its_command_line() {
-    let ran = boot("boot-command-line", "/guests/guest quiet --not-an-option 'two words'", "exit 1\n");
+    let ran = boot(
+        "boot-command-line",
+        "/guests/guest quiet --not-an-option 'two words'",
+        "exit 1\n",
+    );
     ran.expect_status(1);
     expect_transcript(&ran, "quiet --not-an-option two words", &["guest> exit 1"]);
 }
@@ -82,7 +107,13 @@ fn it_knows_its_command_line() {
 fn its_clock_runs() {
     let ran = boot("boot-clock", "/guests/guest", "sleep 2\nuptime\nexit\n");
     ran.expect_status(0);
-    let seconds = ran.lines.iter().find_map(|line| line.strip_prefix("up ")?.split('.').next()?.parse::<u64>().ok());
+    let seconds = ran.lines.iter().find_map(|line| {
+        line.strip_prefix("up ")?
+            .split('.')
+            .next()?
+            .parse::<u64>()
+            .ok()
+    });
     if !seconds.is_some_and(|seconds| (2..60).contains(&seconds)) {
         ran.fail("expected it to be up for 2 seconds and a bit");
     }
@@ -92,7 +123,11 @@ fn its_clock_runs() {
 fn its_last_words_reach_the_user() {
     let ran = boot("boot-crash", "/guests/guest 2>&1", "crash all is lost\n");
     ran.expect_status(1);
-    if !ran.lines.iter().any(|line| line.starts_with("lguest: CRASH: ") && line.contains("all is lost")) {
+    if !ran
+        .lines
+        .iter()
+        .any(|line| line.starts_with("lguest: CRASH: ") && line.contains("all is lost"))
+    {
         ran.fail("expected the Launcher to say the Guest's last words");
     }
 }
@@ -100,9 +135,14 @@ fn its_last_words_reach_the_user() {
 #[test]
 fn it_lives_in_little_memory_and_in_much() {
     for (memory, megabytes) in [("4M", 4), ("600M", 600)] {
-        let ran = boot(&format!("boot-{memory}"), &format!("--memory {memory} /guests/guest"), "hello\nexit 5\n");
+        let ran = boot(
+            &format!("boot-{memory}"),
+            &format!("--memory {memory} /guests/guest"),
+            "hello\nexit 5\n",
+        );
         let greeting = format!("Hello from ring 1. I am Guest 1, with {megabytes} MiB of memory.");
-        ran.expect_status(5).expect_lines(&[&greeting, "Hello from ring 3.", "guest> exit 5"]);
+        ran.expect_status(5)
+            .expect_lines(&[&greeting, "Hello from ring 3.", "guest> exit 5"]);
     }
 }
 
@@ -112,25 +152,46 @@ fn several_live_side_by_side() {
         for p in $pids; do wait $p; echo \"status $?\"; done
         cat /tmp/out.* | grep -c 'Hello from ring 3.'
         cat /sys/module/lguest/refcnt";
-    in_vm("boot-several", USUAL, script, "").expect_status(0).expect_lines(&["status 1", "status 2", "status 3", "status 4", "4", "0"]);
+    in_vm("boot-several", USUAL, script, "")
+        .expect_status(0)
+        .expect_lines(&["status 1", "status 2", "status 3", "status 4", "4", "0"]);
 }
 
 #[test]
 fn what_is_no_guest_is_refused_in_words() {
-    for (name, file) in [("missing", "/nothing/there"), ("no-elf", "/init"), ("a-directory", "/bin")] {
+    for (name, file) in [
+        ("missing", "/nothing/there"),
+        ("no-elf", "/init"),
+        ("a-directory", "/bin"),
+    ] {
         let ran = boot(&format!("boot-{name}"), &format!("{file} 2>&1"), "");
         ran.expect_status(1);
-        if !ran.lines.iter().any(|line| line.starts_with("lguest: ") && line.contains(file)) {
-            ran.fail(format_args!("expected a message of the Launcher's that names {file}"));
+        if !ran
+            .lines
+            .iter()
+            .any(|line| line.starts_with("lguest: ") && line.contains(file))
+        {
+            ran.fail(format_args!(
+                "expected a message of the Launcher's that names {file}"
+            ));
         }
     }
 }
 
 #[test]
 fn without_the_module_it_says_what_to_do() {
-    let ran = in_vm("boot-no-module", USUAL, "rmmod lguest && lguest run /guests/guest 2>&1", "");
+    let ran = in_vm(
+        "boot-no-module",
+        USUAL,
+        "rmmod lguest && lguest run /guests/guest 2>&1",
+        "",
+    );
     ran.expect_status(1);
-    if !ran.lines.iter().any(|line| line.contains("/dev/lguest") && line.contains("insmod")) {
+    if !ran
+        .lines
+        .iter()
+        .any(|line| line.contains("/dev/lguest") && line.contains("insmod"))
+    {
         ran.fail("expected a message that names /dev/lguest and says how to load the module");
     }
 }

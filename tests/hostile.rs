@@ -13,20 +13,43 @@ const PARTS: &str = "errno/ start/ trap/ fault/ irq/ timer/ syscall/ paging/ emu
     -hostile/switcher/jump-all";
 
 fn cases_on(name: &str, machine: Machine) {
-    let parts = if std::env::var_os("LGUEST_ALL_CASES").is_some() { "" } else { PARTS };
-    let ran = in_vm(name, machine, &format!("LGUEST_KO=/modules/lguest.ko ./vmtests {parts}"), "");
+    let parts = if std::env::var_os("LGUEST_ALL_CASES").is_some() {
+        ""
+    } else {
+        PARTS
+    };
+    let ran = in_vm(
+        name,
+        machine,
+        &format!("LGUEST_KO=/modules/lguest.ko ./vmtests {parts}"),
+        "",
+    );
     // By name, for whoever asks cargo not to capture it; a failure shows them in any case.
     for line in &ran.lines {
         println!("{line}");
     }
-    let passed = ran.lines.iter().filter(|line| line.starts_with("ok ")).count();
-    let failed: Vec<&str> = ran.lines.iter().map(String::as_str).filter(|line| line.starts_with("FAIL ")).collect();
+    let passed = ran
+        .lines
+        .iter()
+        .filter(|line| line.starts_with("ok "))
+        .count();
+    let failed: Vec<&str> = ran
+        .lines
+        .iter()
+        .map(String::as_str)
+        .filter(|line| line.starts_with("FAIL "))
+        .collect();
     let sum = format!("{passed} passed, {} failed", failed.len());
     if !failed.is_empty() {
-        ran.fail(format_args!("on {machine:?}, {sum}:\n{}\n", failed.join("\n")));
+        ran.fail(format_args!(
+            "on {machine:?}, {sum}:\n{}\n",
+            failed.join("\n")
+        ));
     }
     if passed == 0 || ran.lines.last() != Some(&sum) {
-        ran.fail(format_args!("on {machine:?}: the cases did not run to their end"));
+        ran.fail(format_args!(
+            "on {machine:?}: the cases did not run to their end"
+        ));
     }
     ran.expect_status(0);
 }

@@ -20,7 +20,9 @@ impl Qmp {
     fn connect(socket: &Path, vm: &mut Vm) -> Option<Self> {
         while vm.runs() {
             if let Ok(stream) = UnixStream::connect(socket) {
-                let mut qmp = Self { answers: BufReader::new(stream) };
+                let mut qmp = Self {
+                    answers: BufReader::new(stream),
+                };
                 qmp.answers.read_line(&mut String::new()).ok()?;
                 return qmp.execute("qmp_capabilities").then_some(qmp);
             }
@@ -46,7 +48,8 @@ impl Qmp {
 }
 
 /// Cases that keep Guests busy in every way: in both rings, in system calls, in traps, coming and going.
-const CASES: &str = "hostile/loop/ hostile/storm/ syscall/ migration/ fpu/kept threads/ life/on-all -cpus-go";
+const CASES: &str =
+    "hostile/loop/ hostile/storm/ syscall/ migration/ fpu/kept threads/ life/on-all -cpus-go";
 
 fn shower(name: &str, machine: Machine) {
     let socket = top().join("target/vm").join(format!("{name}.qmp"));
@@ -60,7 +63,13 @@ fn shower(name: &str, machine: Machine) {
         grep NMI: /proc/interrupts
         exit $status"
     );
-    let mut vm = start_vm(name, machine, &script, "", &format!("-qmp unix:{},server=on,wait=off", socket.display()));
+    let mut vm = start_vm(
+        name,
+        machine,
+        &script,
+        "",
+        &format!("-qmp unix:{},server=on,wait=off", socket.display()),
+    );
     let mut sent = 0;
     let mut qmp = Qmp::connect(&socket, &mut vm);
     while vm.runs() {
@@ -80,14 +89,27 @@ fn shower(name: &str, machine: Machine) {
     }
     let ran = vm.wait();
     let _ = std::fs::remove_file(&socket);
-    let failed: Vec<&str> = ran.lines.iter().map(String::as_str).filter(|line| line.starts_with("FAIL ")).collect();
+    let failed: Vec<&str> = ran
+        .lines
+        .iter()
+        .map(String::as_str)
+        .filter(|line| line.starts_with("FAIL "))
+        .collect();
     if !failed.is_empty() {
         ran.fail(format_args!("{sent} NMIs:\n{}\n", failed.join("\n")));
     }
-    ran.expect_status(0).expect_lines(&["Hello from ring 3.", "guest: 3"]);
+    ran.expect_status(0)
+        .expect_lines(&["Hello from ring 3.", "guest: 3"]);
     // What the Host's own handler counted, on all CPUs: some NMIs melt into one, most must not be lost.
-    let numbers = ran.lines.iter().find(|line| line.trim_start().starts_with("NMI:"));
-    let counted: u64 = numbers.into_iter().flat_map(|line| line.split_whitespace()).filter_map(|word| word.parse::<u64>().ok()).sum();
+    let numbers = ran
+        .lines
+        .iter()
+        .find(|line| line.trim_start().starts_with("NMI:"));
+    let counted: u64 = numbers
+        .into_iter()
+        .flat_map(|line| line.split_whitespace())
+        .filter_map(|word| word.parse::<u64>().ok())
+        .sum();
     if sent < 50 || counted < sent / 2 {
         ran.fail(format_args!("of {sent} NMIs the Host counted {counted}"));
     }
@@ -95,7 +117,13 @@ fn shower(name: &str, machine: Machine) {
 
 #[test]
 fn a_shower_of_nmis_on_one_cpu() {
-    shower("nmi-one-cpu", Machine { cpu: "max,-la57", smp: 1 });
+    shower(
+        "nmi-one-cpu",
+        Machine {
+            cpu: "max,-la57",
+            smp: 1,
+        },
+    );
 }
 
 #[test]

@@ -31,7 +31,12 @@ pub struct Ran {
 impl Ran {
     /// Ends the test with everything that somebody needs to find out why.
     pub fn fail(&self, why: impl std::fmt::Display) -> ! {
-        panic!("{why}\nstatus {}, printed:\n{}\n{}", self.status, self.lines.join("\n"), self.kept);
+        panic!(
+            "{why}\nstatus {}, printed:\n{}\n{}",
+            self.status,
+            self.lines.join("\n"),
+            self.kept
+        );
     }
 
     /// Fails unless the command ended so.
@@ -68,9 +73,16 @@ fn host() -> String {
 fn payload() -> &'static Path {
     static PAYLOAD: OnceLock<PathBuf> = OnceLock::new();
     PAYLOAD.get_or_init(|| {
-        let made = clean("make").args(["--silent", "payload", "vmtests"]).stdin(Stdio::null()).output();
+        let made = clean("make")
+            .args(["--silent", "payload", "vmtests"])
+            .stdin(Stdio::null())
+            .output();
         let made = made.expect("make can be run");
-        assert!(made.status.success(), "make payload vmtests failed:\n{}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "make payload vmtests failed:\n{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         top().join("target").join(format!("host-{}", host()))
     })
 }
@@ -81,7 +93,12 @@ fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command.current_dir(top());
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_") || matches!(text.as_ref(), "MAKEFLAGS" | "MAKELEVEL" | "MFLAGS" | "RUSTFLAGS" | "LD_LIBRARY_PATH") {
+        if text.starts_with("CARGO_")
+            || matches!(
+                text.as_ref(),
+                "MAKEFLAGS" | "MAKELEVEL" | "MFLAGS" | "RUSTFLAGS" | "LD_LIBRARY_PATH"
+            )
+        {
             command.env_remove(&name);
         }
     }
@@ -117,7 +134,8 @@ impl Vm {
 
     /// The kernel's log so far.
     pub fn kernel_log(&self) -> String {
-        let log = fs::read(top().join(format!("target/vm/{}.kernel.log", self.name))).unwrap_or_default();
+        let log =
+            fs::read(top().join(format!("target/vm/{}.kernel.log", self.name))).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()
     }
 }
@@ -144,7 +162,10 @@ pub fn start_vm(name: &str, machine: Machine, shell: &str, input: &str, qemu_arg
     let mut stdin = process.stdin.take().expect("a pipe");
     // It may end without having read its input; its status tells.
     let _ = stdin.write_all(input.as_bytes());
-    Vm { name: name.to_owned(), process }
+    Vm {
+        name: name.to_owned(),
+        process,
+    }
 }
 
 /// A directory with nothing but the program that tries the module from inside.
@@ -153,7 +174,11 @@ fn vmtests() -> PathBuf {
     DIR.get_or_init(|| {
         let dir = top().join("target/vmtests/outside");
         fs::create_dir_all(&dir).expect("a directory for vmtests");
-        fs::copy(top().join("target/vmtests/release/vmtests"), dir.join("vmtests")).expect("vmtests has been built");
+        fs::copy(
+            top().join("target/vmtests/release/vmtests"),
+            dir.join("vmtests"),
+        )
+        .expect("vmtests has been built");
         dir
     })
     .clone()
@@ -169,7 +194,14 @@ fn keep(name: &str, output: &Output) -> Ran {
     fs::write(&file, format!("{printed}{said}")).expect("writing to target/vm");
     Ran {
         status: output.status.code().unwrap_or(-1),
-        lines: printed.lines().map(|line| line.trim_end_matches('\r').to_owned()).collect(),
-        kept: format!("{said}kept: {}\n      {}", file.display(), logs.join(format!("{name}.kernel.log")).display()),
+        lines: printed
+            .lines()
+            .map(|line| line.trim_end_matches('\r').to_owned())
+            .collect(),
+        kept: format!(
+            "{said}kept: {}\n      {}",
+            file.display(),
+            logs.join(format!("{name}.kernel.log")).display()
+        ),
     }
 }

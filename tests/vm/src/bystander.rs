@@ -36,7 +36,8 @@ impl Bystander {
     pub fn wait_for_progress(&self) -> Outcome {
         let (count, ticks) = (self.ram.word(COUNT), self.ram.word(IRQ_COUNT));
         wait_until("the second guest counts and ticks on", || {
-            self.thread.is_finished() || self.ram.word(COUNT) > count && self.ram.word(IRQ_COUNT) > ticks
+            self.thread.is_finished()
+                || self.ram.word(COUNT) > count && self.ram.word(IRQ_COUNT) > ticks
         })
     }
 

@@ -33,7 +33,14 @@ pub struct Init {
 impl Init {
     /// Request word and arguments.
     pub fn words(&self) -> [u64; 6] {
-        [lhreq::INITIALIZE, self.base, self.pfn_limit, self.pgdir, self.start, self.page_offset]
+        [
+            lhreq::INITIALIZE,
+            self.base,
+            self.pfn_limit,
+            self.pgdir,
+            self.start,
+            self.page_offset,
+        ]
     }
 }
 

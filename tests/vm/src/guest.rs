@@ -86,23 +86,37 @@ impl Guest {
             start: va(KIT),
             page_offset: PAGE_OFFSET,
         };
-        let guest = Self { ram, tables, init, script: Vec::new(), device: None };
+        let guest = Self {
+            ram,
+            tables,
+            init,
+            script: Vec::new(),
+            device: None,
+        };
         guest.load(KIT, BODY, kit::CODE);
         guest.load(BODY, USER, body);
         // All ring slots are free.
-        guest.ram.set_bytes(DATA + data::RING_STATUS, &[0xff; data::RING_SIZE as usize]);
+        guest
+            .ram
+            .set_bytes(DATA + data::RING_STATUS, &[0xff; data::RING_SIZE as usize]);
         guest
     }
 
     /// Copies code to where it belongs.
     pub fn load(&self, at: u64, end: u64, code: Blob) {
-        assert!(code.bytes().len() as u64 <= end - at, "code too long for its place");
+        assert!(
+            code.bytes().len() as u64 <= end - at,
+            "code too long for its place"
+        );
         self.ram.set_bytes(at, code.bytes());
     }
 
     /// Adds a hypercall to the script. Returns its number there.
     pub fn call(&mut self, call: [u64; 4]) -> usize {
-        assert!((self.script.len() as u64) < SCRIPT_MAX, "the script is full");
+        assert!(
+            (self.script.len() as u64) < SCRIPT_MAX,
+            "the script is full"
+        );
         self.script.push(call);
         self.script.len() - 1
     }
@@ -121,7 +135,12 @@ impl Guest {
     /// Lets the kit handle every trap; those that user programs may ask for by `int` have DPL 3.
     pub fn traps(&mut self) -> &mut Self {
         for vector in 0..FIRST_IRQ {
-            self.gate(vector, kit::stub(vector), 0xf, if matches!(vector, 3 | 4) { 3 } else { 0 });
+            self.gate(
+                vector,
+                kit::stub(vector),
+                0xf,
+                if matches!(vector, 3 | 4) { 3 } else { 0 },
+            );
         }
         self.gate(0x80, kit::stub(0x80), 0xf, 3);
         self
@@ -194,7 +213,9 @@ impl Guest {
 
     /// All traps that the kit handled.
     pub fn trap_log(&self) -> Vec<Trap> {
-        (0..self.trap_count().min(TRAP_MAX)).map(|i| self.trap(i)).collect()
+        (0..self.trap_count().min(TRAP_MAX))
+            .map(|i| self.trap(i))
+            .collect()
     }
 
     /// Fills in a `struct lguest_dma` with sections of (address, length).
@@ -231,7 +252,10 @@ impl Guest {
         let mut words = [0; 16];
         let word = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().expect("8 bytes"));
         match self.device().read(&mut words) {
-            Ok(16) => Ok(Event::Dma { addr: word(&words[..8]), key: word(&words[8..]) }),
+            Ok(16) => Ok(Event::Dma {
+                addr: word(&words[..8]),
+                key: word(&words[8..]),
+            }),
             Ok(n) => Err(format!("read() of a running guest returned {n}")),
             Err(Errno::EAGAIN) => Ok(Event::Break),
             Err(Errno::EINTR) => Ok(Event::Signal),
@@ -257,7 +281,11 @@ impl Guest {
             match self.step()? {
                 Event::Died(reason) => return Ok(reason),
                 Event::Signal => {}
-                event => return Err(format!("expected the guest to run until it dies, but: {event:x?}")),
+                event => {
+                    return Err(format!(
+                        "expected the guest to run until it dies, but: {event:x?}"
+                    ));
+                }
             }
         }
     }
@@ -268,7 +296,9 @@ impl Guest {
         match self.step()? {
             Event::Died(reason) => Ok(Some(reason)),
             Event::Signal => Ok(None),
-            event => Err(format!("expected the guest to run until it dies or the alarm rings, but: {event:x?}")),
+            event => Err(format!(
+                "expected the guest to run until it dies or the alarm rings, but: {event:x?}"
+            )),
         }
     }
 
@@ -304,7 +334,10 @@ pub fn reason(read: impl Fn(&mut [u8]) -> Answer) -> Outcome<String> {
     let mut text = [0xaa; 4096];
     let len = read(&mut text).map_err(|e| format!("reading the reason: {e:?}"))?;
     let text = &text[..len];
-    check!(text.last() == Some(&0), "the reason does not end with NUL: {text:x?}");
+    check!(
+        text.last() == Some(&0),
+        "the reason does not end with NUL: {text:x?}"
+    );
     let text = &text[..len - 1];
     check!(!text.contains(&0), "NUL inside the reason: {text:x?}");
     String::from_utf8(text.to_vec()).map_err(|_| format!("the reason is not UTF-8: {text:x?}"))

@@ -22,7 +22,9 @@ pub fn five_levels() -> bool {
 /// The CPUs that this process may use.
 pub fn cpus() -> Vec<usize> {
     let set = sched_getaffinity(Pid::from_raw(0)).expect("sched_getaffinity");
-    (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect()
+    (0..CpuSet::count())
+        .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
+        .collect()
 }
 
 /// Moves a thread (0 = this one) to a CPU.
@@ -54,7 +56,13 @@ pub fn kernel_threads() -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir("/proc")
         .expect("/proc")
         .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .bytes()
+                .all(|b| b.is_ascii_digit())
+        })
         .filter(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.is_empty()))
         .filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok())
         .map(|name| name.trim().to_owned())
@@ -66,19 +74,34 @@ pub fn kernel_threads() -> Vec<String> {
 
 /// How many users the module has.
 pub fn module_users() -> Outcome<u64> {
-    let text = fs::read_to_string("/sys/module/lguest/refcnt").map_err(|e| format!("the module's reference count: {e}"))?;
-    text.trim().parse().map_err(|e| format!("the module's reference count {text:?}: {e}"))
+    let text = fs::read_to_string("/sys/module/lguest/refcnt")
+        .map_err(|e| format!("the module's reference count: {e}"))?;
+    text.trim()
+        .parse()
+        .map_err(|e| format!("the module's reference count {text:?}: {e}"))
 }
 
 /// Where the module's file is.
 pub fn module_file() -> Outcome<String> {
     let given = std::env::var("LGUEST_KO").ok();
-    let places = given.into_iter().chain(["/lguest.ko", "/lib/modules/lguest.ko", "/root/lguest.ko", "lguest.ko"].map(String::from));
-    places.into_iter().find(|path| fs::exists(path).unwrap_or(false)).ok_or_else(|| "cannot find lguest.ko: say where it is in LGUEST_KO".to_owned())
+    let places = given.into_iter().chain(
+        [
+            "/lguest.ko",
+            "/lib/modules/lguest.ko",
+            "/root/lguest.ko",
+            "lguest.ko",
+        ]
+        .map(String::from),
+    );
+    places
+        .into_iter()
+        .find(|path| fs::exists(path).unwrap_or(false))
+        .ok_or_else(|| "cannot find lguest.ko: say where it is in LGUEST_KO".to_owned())
 }
 
 /// Whether a thread of this process sleeps, interruptibly.
 pub fn sleeps(thread: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| rest.starts_with('S'))
 }

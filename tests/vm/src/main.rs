@@ -26,7 +26,8 @@ mod tables;
 use harness::Case;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: vmtests [--list] [--times] [--exact] [--ignore=TEXT] [FILTER...] [-FILTER...]";
+const USAGE: &str =
+    "usage: vmtests [--list] [--times] [--exact] [--ignore=TEXT] [FILTER...] [-FILTER...]";
 
 /// What the command line asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -47,7 +48,9 @@ impl Options {
                 "--list" => options.list = true,
                 "--times" => options.times = true,
                 "--exact" => options.exact = true,
-                other if other.starts_with("--ignore=") => options.ignored.push(other["--ignore=".len()..].to_owned()),
+                other if other.starts_with("--ignore=") => {
+                    options.ignored.push(other["--ignore=".len()..].to_owned())
+                }
                 other if other.starts_with("--") => return Err(format!("unknown option {other}")),
                 other => match other.strip_prefix('-') {
                     Some(unwanted) => options.unwanted.push(unwanted.to_owned()),
@@ -59,7 +62,13 @@ impl Options {
     }
 
     fn selects(&self, case: &Case) -> bool {
-        let fits = |filter: &String| if self.exact { case.name == *filter } else { case.name.contains(filter.as_str()) };
+        let fits = |filter: &String| {
+            if self.exact {
+                case.name == *filter
+            } else {
+                case.name.contains(filter.as_str())
+            }
+        };
         (self.wanted.is_empty() || self.wanted.iter().any(fits)) && !self.unwanted.iter().any(fits)
     }
 }
@@ -87,7 +96,11 @@ fn main() -> ExitCode {
     }
     let tally = harness::runner::run_all(&mut selected, options.times, &options.ignored);
     println!("{} passed, {} failed", tally.passed, tally.failed);
-    if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if tally.failed == 0 && tally.passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 #[cfg(test)]
@@ -104,8 +117,16 @@ mod tests {
         let cases = cases::all();
         let mut names = HashSet::new();
         for case in &cases {
-            assert!(names.insert(&case.name), "two cases are called {}", case.name);
-            assert!(!case.name.contains([' ', ':', '\n']), "{:?} would spoil the protocol", case.name);
+            assert!(
+                names.insert(&case.name),
+                "two cases are called {}",
+                case.name
+            );
+            assert!(
+                !case.name.contains([' ', ':', '\n']),
+                "{:?} would spoil the protocol",
+                case.name
+            );
         }
         assert!(names.len() > 400, "only {} cases", names.len());
     }

@@ -58,7 +58,10 @@ impl Ram {
     }
 
     fn at<T>(&self, offset: u64) -> *mut T {
-        assert!(offset + size_of::<T>() as u64 <= self.len(), "offset {offset:#x} is not in this memory");
+        assert!(
+            offset + size_of::<T>() as u64 <= self.len(),
+            "offset {offset:#x} is not in this memory"
+        );
         (self.base() + offset) as *mut T
     }
 
@@ -184,6 +187,8 @@ impl Edge {
 
     /// A readable word at the very end of the page.
     pub fn last_words(&self, count: u64) -> Vec<u64> {
-        (0..count).map(|i| self.0.word(PAGE - 8 * (count - i))).collect()
+        (0..count)
+            .map(|i| self.0.word(PAGE - 8 * (count - i)))
+            .collect()
     }
 }

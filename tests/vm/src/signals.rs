@@ -18,9 +18,19 @@ pub fn seen() -> u64 {
 
 /// Handles a signal by counting it; `restart` says whether system calls go on afterwards.
 pub fn handle(signal: Signal, restart: bool) {
-    let flags = if restart { SaFlags::SA_RESTART } else { SaFlags::empty() };
+    let flags = if restart {
+        SaFlags::SA_RESTART
+    } else {
+        SaFlags::empty()
+    };
     // SAFETY: the handler only touches an atomic.
-    unsafe { sigaction(signal, &SigAction::new(SigHandler::Handler(count), flags, SigSet::empty())) }.expect("sigaction");
+    unsafe {
+        sigaction(
+            signal,
+            &SigAction::new(SigHandler::Handler(count), flags, SigSet::empty()),
+        )
+    }
+    .expect("sigaction");
 }
 
 /// Keeps a signal away from this thread.
@@ -33,8 +43,19 @@ pub fn block(signal: Signal) {
 /// Sends a signal to one thread of this process.
 pub fn send(thread: Pid, signal: Signal) -> Outcome {
     // SAFETY: three integers.
-    let sent = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id() as libc::pid_t, thread.as_raw(), signal as libc::c_int) };
-    if sent == 0 { Ok(()) } else { Err(format!("tgkill: {}", nix::errno::Errno::last())) }
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_tgkill,
+            std::process::id() as libc::pid_t,
+            thread.as_raw(),
+            signal as libc::c_int,
+        )
+    };
+    if sent == 0 {
+        Ok(())
+    } else {
+        Err(format!("tgkill: {}", nix::errno::Errno::last()))
+    }
 }
 
 /// Sends SIGALRM to the thread that made it, again and again, until dropped.
@@ -52,11 +73,25 @@ impl Alarm {
         event.sigev_notify_thread_id = gettid().as_raw();
         let mut timer = std::ptr::null_mut();
         // SAFETY: both structures live across the call.
-        assert_eq!(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) }, 0, "timer_create");
-        let time = libc::timespec { tv_sec: (ms / 1000) as i64, tv_nsec: (ms % 1000 * 1_000_000) as i64 };
-        let spec = libc::itimerspec { it_interval: time, it_value: time };
+        assert_eq!(
+            unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) },
+            0,
+            "timer_create"
+        );
+        let time = libc::timespec {
+            tv_sec: (ms / 1000) as i64,
+            tv_nsec: (ms % 1000 * 1_000_000) as i64,
+        };
+        let spec = libc::itimerspec {
+            it_interval: time,
+            it_value: time,
+        };
         // SAFETY: the timer was just made.
-        assert_eq!(unsafe { libc::timer_settime(timer, 0, &spec, std::ptr::null_mut()) }, 0, "timer_settime");
+        assert_eq!(
+            unsafe { libc::timer_settime(timer, 0, &spec, std::ptr::null_mut()) },
+            0,
+            "timer_settime"
+        );
         Self(timer)
     }
 }

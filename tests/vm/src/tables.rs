@@ -38,7 +38,11 @@ pub const fn index(va: u64, level: u32) -> u64 {
 impl Tables {
     /// An empty top-level table.
     pub fn new(ram: &Ram) -> Self {
-        Self { ram: ram.clone(), next: TABLES + PAGE, top: TABLES }
+        Self {
+            ram: ram.clone(),
+            next: TABLES + PAGE,
+            top: TABLES,
+        }
     }
 
     /// Tables with the linear map of a guest's usual memory, in pages of 4 KiB.

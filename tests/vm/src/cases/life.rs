@@ -29,7 +29,11 @@ fn one_rich_life() -> Outcome {
         guest.call([crate::abi::hc::BIND_DMA, 4 * key, DMA, 1 << 8 | 3]);
     }
     guest.call([crate::abi::hc::SET_CLOCKEVENT, 1 << 40, 0, 0]);
-    guest.param(0, va(FREE)).param(1, PAGE).param(2, 500).param(3, 1 << 40);
+    guest
+        .param(0, va(FREE))
+        .param(1, PAGE)
+        .param(2, 500)
+        .param(3, 1 << 40);
     guest.boot()?;
     same("killed by nothing", guest.finish_within(2)?, None)
 }
@@ -55,7 +59,9 @@ fn leaves_nothing(batch: usize, round: impl Fn() -> Outcome) -> Outcome {
         }
         took.push((before - now) >> 10);
     }
-    Err(format!("batches of {batch} took {took:?} KiB of memory that did not come back"))
+    Err(format!(
+        "batches of {batch} took {took:?} KiB of memory that did not come back"
+    ))
 }
 
 /// A child process that runs a guest; it is killed as soon as the guest counts.
@@ -64,7 +70,14 @@ fn killed_in_read(round: usize) -> Outcome {
     // SAFETY: this case has one thread.
     match unsafe { fork() }.map_err(|e| e.to_string())? {
         ForkResult::Child => {
-            let mut guest = Guest::in_memory(if round.is_multiple_of(2) { work::COUNT_UP } else { attack::HALT_FOREVER }, ram);
+            let mut guest = Guest::in_memory(
+                if round.is_multiple_of(2) {
+                    work::COUNT_UP
+                } else {
+                    attack::HALT_FOREVER
+                },
+                ram,
+            );
             let _ = guest.boot().is_ok() && guest.finish().is_ok();
             // SAFETY: ends the process.
             unsafe { libc::_exit(1) }
@@ -73,7 +86,13 @@ fn killed_in_read(round: usize) -> Outcome {
             wait_until("the guest counts", || ram.word(COUNT) > 0)?;
             kill(child, Signal::SIGKILL).map_err(|e| e.to_string())?;
             let status = waitpid(child, None).map_err(|e| e.to_string())?;
-            check!(matches!(status, nix::sys::wait::WaitStatus::Signaled(_, Signal::SIGKILL, _)), "expected it killed, got {status:?}");
+            check!(
+                matches!(
+                    status,
+                    nix::sys::wait::WaitStatus::Signaled(_, Signal::SIGKILL, _)
+                ),
+                "expected it killed, got {status:?}"
+            );
             Ok(())
         }
     }
@@ -97,7 +116,10 @@ fn exit_in_read() -> Outcome {
         }
         ForkResult::Parent { child } => {
             let status = waitpid(child, None).map_err(|e| e.to_string())?;
-            check!(matches!(status, nix::sys::wait::WaitStatus::Exited(_, 0)), "the child: {status:?}");
+            check!(
+                matches!(status, nix::sys::wait::WaitStatus::Exited(_, 0)),
+                "the child: {status:?}"
+            );
             Ok(())
         }
     }
@@ -105,7 +127,12 @@ fn exit_in_read() -> Outcome {
 
 fn load() -> Outcome {
     let path = host::module_file()?;
-    let file = open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(|e| format!("{path}: {e}"))?;
+    let file = open(
+        path.as_str(),
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|e| format!("{path}: {e}"))?;
     finit_module(&file, c"", ModuleInitFlags::empty()).map_err(|e| format!("loading {path}: {e}"))
 }
 
@@ -115,7 +142,9 @@ fn unload() -> nix::Result<()> {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
-        Case::slow("life/two-thousand", || (0..2000).try_for_each(|_| one_life())),
+        Case::slow("life/two-thousand", || {
+            (0..2000).try_for_each(|_| one_life())
+        }),
         Case::slow("life/opened-and-closed", || {
             for _ in 0..5000 {
                 drop(Device::open());
@@ -141,11 +170,19 @@ pub(super) fn cases() -> Vec<Case> {
                 .collect();
             threads.into_iter().try_for_each(join)
         }),
-        Case::slow("life/killed-in-read", || (0..60).try_for_each(killed_in_read)),
-        Case::slow("life/exits-in-read", || (0..40).try_for_each(|_| exit_in_read())),
+        Case::slow("life/killed-in-read", || {
+            (0..60).try_for_each(killed_in_read)
+        }),
+        Case::slow("life/exits-in-read", || {
+            (0..40).try_for_each(|_| exit_in_read())
+        }),
         Case::slow("life/leaves-no-memory", || leaves_nothing(400, one_life)),
-        Case::slow("life/leaves-no-memory-closed-alive", || leaves_nothing(100, one_rich_life)),
-        Case::slow("life/leaves-no-memory-killed", || leaves_nothing(40, || killed_in_read(0))),
+        Case::slow("life/leaves-no-memory-closed-alive", || {
+            leaves_nothing(100, one_rich_life)
+        }),
+        Case::slow("life/leaves-no-memory-killed", || {
+            leaves_nothing(40, || killed_in_read(0))
+        }),
         Case::slow("life/leaves-no-memory-never-run", || {
             leaves_nothing(300, || {
                 let mut guest = Guest::new(work::SURVIVED);
@@ -157,10 +194,16 @@ pub(super) fn cases() -> Vec<Case> {
             leaves_nothing(500, || {
                 let mut guest = Guest::new(work::SURVIVED);
                 guest.init.start = 1 << 63;
-                refused("INITIALIZE", Device::open().initialize(&guest.init), Errno::EINVAL)
+                refused(
+                    "INITIALIZE",
+                    Device::open().initialize(&guest.init),
+                    Errno::EINVAL,
+                )
             })
         }),
-        Case::new("module/nobody-uses-it", || same("users of the module", host::module_users()?, 0)),
+        Case::new("module/nobody-uses-it", || {
+            same("users of the module", host::module_users()?, 0)
+        }),
         Case::new("module/stays-while-a-file-is-open", || {
             let device = Device::open();
             refused("unloading", unload(), Errno::EWOULDBLOCK)?;
@@ -177,7 +220,10 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(Case::slow("module/unloads-and-loads-again", || {
         for round in 0..10 {
             unload().map_err(|e| format!("unloading, round {round}: {e}"))?;
-            check!(Device::try_open().is_err(), "the device is still there without its module");
+            check!(
+                Device::try_open().is_err(),
+                "the device is still there without its module"
+            );
             load()?;
             wait_until("the device is there again", || Device::try_open().is_ok())?;
             one_life()?;

@@ -11,5 +11,13 @@ pub use errno::after_exec;
 
 /// Every case, in the order in which they run.
 pub fn all() -> Vec<Case> {
-    [errno::cases(), behaviour::cases(), hostile::cases(), life::cases()].into_iter().flatten().collect()
+    [
+        errno::cases(),
+        behaviour::cases(),
+        hostile::cases(),
+        life::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -7,11 +7,40 @@ use std::os::fd::OwnedFd;
 
 /// Words that a healthy kernel does not log.
 const COMPLAINTS: &[&str] = &[
-    "BUG:", "BUG at", "kernel BUG", "Oops", "WARNING:", "KASAN", "KFENCE", "UBSAN", "general protection fault", "double fault",
-    "unable to handle", "Kernel panic", "Call Trace", "rcu_sched self-detected", "rcu: INFO", "soft lockup", "hard LOCKUP",
-    "blocked for more than", "possible circular locking", "inconsistent lock state", "suspicious RCU usage", "bad page state",
-    "Bad page", "Bad rss-counter", "stack-protector", "scheduling while atomic", "sleeping function called", "kmemleak:",
-    "refcount_t", "Uhhuh. NMI", "unexpected IRQ trap", "spurious", "list_add corruption", "list_del corruption",
+    "BUG:",
+    "BUG at",
+    "kernel BUG",
+    "Oops",
+    "WARNING:",
+    "KASAN",
+    "KFENCE",
+    "UBSAN",
+    "general protection fault",
+    "double fault",
+    "unable to handle",
+    "Kernel panic",
+    "Call Trace",
+    "rcu_sched self-detected",
+    "rcu: INFO",
+    "soft lockup",
+    "hard LOCKUP",
+    "blocked for more than",
+    "possible circular locking",
+    "inconsistent lock state",
+    "suspicious RCU usage",
+    "bad page state",
+    "Bad page",
+    "Bad rss-counter",
+    "stack-protector",
+    "scheduling while atomic",
+    "sleeping function called",
+    "kmemleak:",
+    "refcount_t",
+    "Uhhuh. NMI",
+    "unexpected IRQ trap",
+    "spurious",
+    "list_add corruption",
+    "list_del corruption",
 ];
 
 /// A reader of `/dev/kmsg`, if there is one.
@@ -23,11 +52,19 @@ pub struct KernelLog {
 impl KernelLog {
     /// Starts behind everything logged so far. Messages that contain one of the `ignored` texts are no complaints.
     pub fn from_now(ignored: &[String]) -> Self {
-        let file = open("/dev/kmsg", OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty()).ok();
+        let file = open(
+            "/dev/kmsg",
+            OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .ok();
         if let Some(file) = &file {
             let _ = lseek(file, 0, Whence::SeekEnd);
         }
-        Self { file, ignored: ignored.to_vec() }
+        Self {
+            file,
+            ignored: ignored.to_vec(),
+        }
     }
 
     /// The first complaint logged since the last call.
@@ -42,7 +79,10 @@ impl KernelLog {
                     let text = String::from_utf8_lossy(&record[..len]);
                     let message = text.split_once(';').map_or(&*text, |(_, message)| message);
                     let message = message.lines().next().unwrap_or_default();
-                    if first.is_none() && is_complaint(message) && !self.ignored.iter().any(|text| message.contains(text)) {
+                    if first.is_none()
+                        && is_complaint(message)
+                        && !self.ignored.iter().any(|text| message.contains(text))
+                    {
                         first = Some(message.to_owned());
                     }
                 }
@@ -55,7 +95,9 @@ impl KernelLog {
 }
 
 fn is_complaint(message: &str) -> bool {
-    COMPLAINTS.iter().any(|complaint| message.contains(complaint))
+    COMPLAINTS
+        .iter()
+        .any(|complaint| message.contains(complaint))
 }
 
 #[cfg(test)]
@@ -64,8 +106,12 @@ mod tests {
 
     #[test]
     fn knows_a_complaint() {
-        assert!(is_complaint("BUG: unable to handle page fault for address: ffff800000000000"));
+        assert!(is_complaint(
+            "BUG: unable to handle page fault for address: ffff800000000000"
+        ));
         assert!(is_complaint("WARNING: CPU: 0 PID: 1 at kernel/x.c:1"));
-        assert!(!is_complaint("lguest: loading out-of-tree module taints kernel."));
+        assert!(!is_complaint(
+            "lguest: loading out-of-tree module taints kernel."
+        ));
     }
 }

@@ -23,12 +23,19 @@ pub struct Case {
 impl Case {
     /// A case with the usual time limit: generous, since everything is emulated.
     pub fn new(name: impl Into<String>, run: impl Fn() -> Outcome + 'static) -> Self {
-        Self { name: name.into(), limit: Duration::from_secs(60), run: Box::new(run) }
+        Self {
+            name: name.into(),
+            limit: Duration::from_secs(60),
+            run: Box::new(run),
+        }
     }
 
     /// A case that takes its time.
     pub fn slow(name: impl Into<String>, run: impl Fn() -> Outcome + 'static) -> Self {
-        Self { limit: Duration::from_secs(300), ..Self::new(name, run) }
+        Self {
+            limit: Duration::from_secs(300),
+            ..Self::new(name, run)
+        }
     }
 }
 
@@ -45,7 +52,11 @@ pub(crate) use check;
 /// Fails the case unless both values are equal.
 #[track_caller]
 pub fn same<T: PartialEq + Debug>(what: &str, got: T, want: T) -> Outcome {
-    if got == want { Ok(()) } else { Err(format!("{what}: expected {want:x?}, got {got:x?}")) }
+    if got == want {
+        Ok(())
+    } else {
+        Err(format!("{what}: expected {want:x?}, got {got:x?}"))
+    }
 }
 
 /// Fails the case unless a request was refused with just this error.
@@ -53,7 +64,9 @@ pub fn refused<T: Debug>(what: &str, got: Result<T, Errno>, want: Errno) -> Outc
     match got {
         Err(e) if e == want => Ok(()),
         Err(e) => Err(format!("{what}: expected {want:?}, got {e:?}")),
-        Ok(value) => Err(format!("{what}: expected {want:?}, got success ({value:?})")),
+        Ok(value) => Err(format!(
+            "{what}: expected {want:?}, got success ({value:?})"
+        )),
     }
 }
 
@@ -80,11 +93,16 @@ pub fn wait_until(what: &str, condition: impl Fn() -> bool) -> Outcome {
 
 /// Joins a thread that runs part of a case; its panic becomes the case's failure.
 pub fn join<T>(thread: std::thread::JoinHandle<Outcome<T>>) -> Outcome<T> {
-    thread.join().unwrap_or_else(|panic| Err(panic_text(&*panic)))
+    thread
+        .join()
+        .unwrap_or_else(|panic| Err(panic_text(&*panic)))
 }
 
 /// What a panic said.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
     format!("panicked: {}", text.unwrap_or("without words"))
 }

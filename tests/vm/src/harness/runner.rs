@@ -25,7 +25,11 @@ pub struct Tally {
 }
 
 /// Runs the cases and prints a line for each. What the kernel logs fails a case, unless it contains one of the `ignored` texts.
-pub fn run_all<'a>(cases: impl Iterator<Item = &'a Case>, times: bool, ignored: &[String]) -> Tally {
+pub fn run_all<'a>(
+    cases: impl Iterator<Item = &'a Case>,
+    times: bool,
+    ignored: &[String],
+) -> Tally {
     let log = KernelLog::from_now(ignored);
     let mut tally = Tally::default();
     for case in cases {
@@ -36,7 +40,11 @@ pub fn run_all<'a>(cases: impl Iterator<Item = &'a Case>, times: bool, ignored: 
         });
         // Whatever a failed case made the Host say is not held against the next one.
         let _ = log.complaint();
-        let time = if times { format!(" ({} ms)", start.elapsed().as_millis()) } else { String::new() };
+        let time = if times {
+            format!(" ({} ms)", start.elapsed().as_millis())
+        } else {
+            String::new()
+        };
         match outcome {
             Ok(()) => {
                 tally.passed += 1;
@@ -67,9 +75,15 @@ fn run_one(case: &Case) -> Outcome {
             let verdict = await_report(&from_child, case.limit);
             let ending = bury(child, verdict.is_none());
             match verdict {
-                None => Err(format!("hangs: no result after {} s{}", case.limit.as_secs(), ending.err().unwrap_or_default())),
+                None => Err(format!(
+                    "hangs: no result after {} s{}",
+                    case.limit.as_secs(),
+                    ending.err().unwrap_or_default()
+                )),
                 Some(text) if text == FINE => ending.map(drop),
-                Some(text) if text.is_empty() => Err(format!("its process ended without a result: {}", ending?)),
+                Some(text) if text.is_empty() => {
+                    Err(format!("its process ended without a result: {}", ending?))
+                }
                 Some(text) => Err(text),
             }
         }
@@ -95,7 +109,10 @@ fn await_report(pipe: &OwnedFd, limit: Duration) -> Option<String> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+        match poll(
+            &mut fds,
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX),
+        ) {
             Ok(0) => return None,
             Err(Errno::EINTR) => {}
             Err(e) => return Some(format!("poll: {e}")),
@@ -138,7 +155,10 @@ mod tests {
     use super::*;
 
     fn outcome_of(limit: Duration, run: impl Fn() -> Outcome + 'static) -> Outcome {
-        run_one(&Case { limit, ..Case::new("test", run) })
+        run_one(&Case {
+            limit,
+            ..Case::new("test", run)
+        })
     }
 
     // One test, so that no other thread of this test runs cases at the same time.
@@ -147,14 +167,19 @@ mod tests {
         let long = Duration::from_secs(30);
         assert_eq!(outcome_of(long, || Ok(())), Ok(()));
         assert_eq!(outcome_of(long, || Err("so".into())), Err("so".into()));
-        assert_eq!(outcome_of(long, || panic!("dear")), Err("panicked: dear".into()));
+        assert_eq!(
+            outcome_of(long, || panic!("dear")),
+            Err("panicked: dear".into())
+        );
         let crash = outcome_of(long, || {
             // SAFETY: ends this process only.
             unsafe { libc::abort() }
         });
         assert!(crash.unwrap_err().contains("SIGABRT"));
-        let hang = outcome_of(Duration::from_millis(100), || loop {
-            nix::unistd::pause()
+        let hang = outcome_of(Duration::from_millis(100), || {
+            loop {
+                nix::unistd::pause()
+            }
         });
         assert!(hang.unwrap_err().starts_with("hangs"));
     }

@@ -15,13 +15,33 @@ pub(super) fn cases() -> Vec<Case> {
             same("IN of a byte", guest.out(2), 0x1122_3344_5566_77ff)?;
             same("IN of 16 bits", guest.out(3), 0x1122_3344_5566_ffff)?;
             same("IN of 32 bits", guest.out(4), 0xffff_ffff)?;
-            same("IN of a byte, port in the instruction", guest.out(5), 0x1122_3344_5566_77ff)?;
-            same("IN of 32 bits, port in the instruction", guest.out(6), 0xffff_ffff)?;
-            check!(guest.out(7) & 0x8000_0001 == 0x8000_0001, "CR0 without PE and PG: {:#x}", guest.out(7));
-            check!(guest.out(8) & 0x20 != 0, "CR4 without PAE: {:#x}", guest.out(8));
+            same(
+                "IN of a byte, port in the instruction",
+                guest.out(5),
+                0x1122_3344_5566_77ff,
+            )?;
+            same(
+                "IN of 32 bits, port in the instruction",
+                guest.out(6),
+                0xffff_ffff,
+            )?;
+            check!(
+                guest.out(7) & 0x8000_0001 == 0x8000_0001,
+                "CR0 without PE and PG: {:#x}",
+                guest.out(7)
+            );
+            check!(
+                guest.out(8) & 0x20 != 0,
+                "CR4 without PAE: {:#x}",
+                guest.out(8)
+            );
             same("CR3", guest.out(9) & !0xfff, guest.tables.top)?;
             same("CR2, written and read", guest.out(10), 0x1234_5678_9abc)?;
-            check!(guest.out(11) & 0x500 == 0x500, "EFER without LME and LMA: {:#x}", guest.out(11));
+            check!(
+                guest.out(11) & 0x500 == 0x500,
+                "EFER without LME and LMA: {:#x}",
+                guest.out(11)
+            );
             Ok(())
         }),
         Case::new("emulation/segment-bases", || {

@@ -10,15 +10,31 @@ use std::time::{Duration, SystemTime};
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("hypercall/init-fills-lguest-data", || {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|e| e.to_string())?;
+            let now = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_err(|e| e.to_string())?;
             let mut guest = Guest::new(work::SURVIVED);
             guest.run_to_poweroff(0)?;
-            let time = Duration::new(guest.ram.word(DATA + data::TIME), guest.ram.word(DATA + data::TIME + 8) as u32);
+            let time = Duration::new(
+                guest.ram.word(DATA + data::TIME),
+                guest.ram.word(DATA + data::TIME + 8) as u32,
+            );
             let apart = time.abs_diff(now);
-            check!(apart < Duration::from_secs(60), "the guest was told {time:?}, the Launcher's clock says {now:?}");
-            check!(guest.ram.word(DATA + data::TIME + 8) < 1_000_000_000, "nanoseconds: {}", guest.ram.word(DATA + data::TIME + 8));
+            check!(
+                apart < Duration::from_secs(60),
+                "the guest was told {time:?}, the Launcher's clock says {now:?}"
+            );
+            check!(
+                guest.ram.word(DATA + data::TIME + 8) < 1_000_000_000,
+                "nanoseconds: {}",
+                guest.ram.word(DATA + data::TIME + 8)
+            );
             let hz = u64::from(guest.ram.word32(DATA + 64)) * 1000;
-            check!(hz == 0 || (100_000_000..20_000_000_000).contains(&hz), "tsc_khz: {}", hz / 1000);
+            check!(
+                hz == 0 || (100_000_000..20_000_000_000).contains(&hz),
+                "tsc_khz: {}",
+                hz / 1000
+            );
             Ok(())
         }),
         Case::new("hypercall/init-touches-nothing-else", || {
@@ -27,10 +43,22 @@ pub(super) fn cases() -> Vec<Case> {
             guest.ram.set_word(DATA + data::NOIRQ_START, va(8));
             guest.ram.set_word(DATA + data::NOIRQ_END, va(16));
             guest.run_to_poweroff(0)?;
-            same("blocked_interrupts", guest.ram.word(DATA + data::BLOCKED), 0x1234)?;
-            same("noirq_start", guest.ram.word(DATA + data::NOIRQ_START), va(8))?;
+            same(
+                "blocked_interrupts",
+                guest.ram.word(DATA + data::BLOCKED),
+                0x1234,
+            )?;
+            same(
+                "noirq_start",
+                guest.ram.word(DATA + data::NOIRQ_START),
+                va(8),
+            )?;
             same("noirq_end", guest.ram.word(DATA + data::NOIRQ_END), va(16))?;
-            same("the word behind lguest_data", guest.ram.word(DATA + data::SIZE), 0)
+            same(
+                "the word behind lguest_data",
+                guest.ram.word(DATA + data::SIZE),
+                0,
+            )
         }),
         Case::new("hypercall/guestids-differ", || {
             let mut ids = Vec::new();
@@ -56,8 +84,16 @@ pub(super) fn cases() -> Vec<Case> {
                 ("LOAD_IDT_ENTRY", [hc::LOAD_IDT_ENTRY, 6, 0, 0], 0),
                 ("SET_CLOCKEVENT", [hc::SET_CLOCKEVENT, 0, 0, 0], 0),
                 ("BIND_DMA", [hc::BIND_DMA, 8, DMA, 1 << 8 | 3], 1),
-                ("BIND_DMA of another key", [hc::BIND_DMA, 12, DMA, 2 << 8 | 31], 1),
-                ("BIND_DMA with irq 32", [hc::BIND_DMA, 16, DMA, 1 << 8 | 32], 0),
+                (
+                    "BIND_DMA of another key",
+                    [hc::BIND_DMA, 12, DMA, 2 << 8 | 31],
+                    1,
+                ),
+                (
+                    "BIND_DMA with irq 32",
+                    [hc::BIND_DMA, 16, DMA, 1 << 8 | 32],
+                    0,
+                ),
                 ("unbinding", [hc::BIND_DMA, 8, DMA, 0], 1),
                 ("unbinding again", [hc::BIND_DMA, 8, DMA, 0], 0),
                 ("SEND_INTERRUPTS", [hc::SEND_INTERRUPTS, 0, 0, 0], 0),
@@ -76,7 +112,9 @@ pub(super) fn cases() -> Vec<Case> {
             guest.boot()?;
             let ram = guest.ram.clone();
             let other = std::thread::spawn(move || {
-                let done = crate::harness::wait_until("200 interrupts came", || ram.word(IRQ_COUNT) >= 200);
+                let done = crate::harness::wait_until("200 interrupts came", || {
+                    ram.word(IRQ_COUNT) >= 200
+                });
                 ram.set_word(STOP, 1);
                 done
             });
@@ -87,9 +125,15 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("ring/calls-are-made-in-order", || {
             let mut guest = Guest::new(work::RING);
             // Bind, bind, unbind: only in this order does the last entry find something to unbind.
-            for (slot, call) in (0..).zip([[hc::BIND_DMA, 4, DMA, 1 << 8 | 3], [hc::BIND_DMA, 8, DMA, 1 << 8 | 3], [hc::BIND_DMA, 4, DMA, 0]]) {
+            for (slot, call) in (0..).zip([
+                [hc::BIND_DMA, 4, DMA, 1 << 8 | 3],
+                [hc::BIND_DMA, 8, DMA, 1 << 8 | 3],
+                [hc::BIND_DMA, 4, DMA, 0],
+            ]) {
                 for (word, value) in (0..).zip(call) {
-                    guest.ram.set_word(DATA + data::RING + 32 * slot + 8 * word, value);
+                    guest
+                        .ram
+                        .set_word(DATA + data::RING + 32 * slot + 8 * word, value);
                 }
             }
             guest.run_to_poweroff(0)?;

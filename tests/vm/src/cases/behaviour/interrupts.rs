@@ -67,9 +67,17 @@ pub(super) fn cases() -> Vec<Case> {
             join(waiter)?;
             guest.powered_off(&reason, 0)?;
             for irq in 0..32 {
-                same(&format!("interrupt {irq}"), guest.ram.word(IRQ_COUNT + irq * 8), 1)?;
+                same(
+                    &format!("interrupt {irq}"),
+                    guest.ram.word(IRQ_COUNT + irq * 8),
+                    1,
+                )?;
             }
-            same("their order", guest.ram.bytes(IRQ_ORDER, 32), (0..32).collect::<Vec<u8>>())
+            same(
+                "their order",
+                guest.ram.bytes(IRQ_ORDER, 32),
+                (0..32).collect::<Vec<u8>>(),
+            )
         }),
         Case::new("irq/raised-twice-arrives-once", || {
             let guest = at_once(0, &[5, 5, 5])?;
@@ -98,7 +106,10 @@ pub(super) fn cases() -> Vec<Case> {
             same("read()", guest.step()?, Event::Dma { addr: DMA, key: 0 })?;
             granted("IRQ 5", guest.device().irq(5), 16)?;
             guest.powered_off(&guest.finish()?, 0)?;
-            check!(guest.out(0) != 0, "irq_pending was not set while interrupts were off");
+            check!(
+                guest.out(0) != 0,
+                "irq_pending was not set while interrupts were off"
+            );
             same("interrupts while off", guest.out(1), 0)?;
             same("irq_pending after SEND_INTERRUPTS", guest.out(2), 0)?;
             same("interrupts after SEND_INTERRUPTS", guest.out(3), 1)
@@ -131,7 +142,9 @@ pub(super) fn cases() -> Vec<Case> {
                 let mut guest = Guest::new(work::HALT);
                 guest.traps().interrupts();
                 guest.call([hc::SET_CLOCKEVENT, delta, 0, 0]);
-                guest.run_to_poweroff(0).map_err(|e| format!("{delta} ns: {e}"))?;
+                guest
+                    .run_to_poweroff(0)
+                    .map_err(|e| format!("{delta} ns: {e}"))?;
                 same("interrupt 0", guest.ram.word(IRQ_COUNT), 1)?;
             }
             Ok(())
@@ -142,7 +155,11 @@ pub(super) fn cases() -> Vec<Case> {
             guest.call([hc::SET_CLOCKEVENT, 50_000_000, 0, 0]);
             let start = std::time::Instant::now();
             guest.run_to_poweroff(0)?;
-            check!(start.elapsed().as_millis() >= 50, "50 ms took {:?}", start.elapsed());
+            check!(
+                start.elapsed().as_millis() >= 50,
+                "50 ms took {:?}",
+                start.elapsed()
+            );
             Ok(())
         }),
         Case::new("timer/interrupts-a-busy-guest", || {
@@ -160,7 +177,10 @@ pub(super) fn cases() -> Vec<Case> {
             join(waiter)?;
             guest.powered_off(&reason, 0)?;
             let rip = guest.ram.word(IRQ_RIP);
-            check!((va(KIT)..va(USER)).contains(&rip), "the last tick interrupted {rip:#x}");
+            check!(
+                (va(KIT)..va(USER)).contains(&rip),
+                "the last tick interrupted {rip:#x}"
+            );
             Ok(())
         }),
         Case::new("timer/cancelled", || {
@@ -202,15 +222,25 @@ pub(super) fn cases() -> Vec<Case> {
             guest.boot()?;
             let ram = guest.ram.clone();
             let waiter = std::thread::spawn(move || {
-                let came = wait_until("20 ticks came and the program counts", || ram.word(IRQ_COUNT) >= 20 && ram.word(USER + PAGE) > 0);
+                let came = wait_until("20 ticks came and the program counts", || {
+                    ram.word(IRQ_COUNT) >= 20 && ram.word(USER + PAGE) > 0
+                });
                 ram.set_word(USER + PAGE + 8, 1);
                 came
             });
             let reason = guest.finish()?;
             join(waiter)?;
             guest.powered_off(&reason, 0)?;
-            same("CS of what the last tick interrupted", guest.ram.word(IRQ_CS), crate::abi::sel::USER_CS)?;
-            same("where its frame lay", guest.ram.word(IRQ_FRAME), va(KSTACK_TOP) - 40)
+            same(
+                "CS of what the last tick interrupted",
+                guest.ram.word(IRQ_CS),
+                crate::abi::sel::USER_CS,
+            )?;
+            same(
+                "where its frame lay",
+                guest.ram.word(IRQ_FRAME),
+                va(KSTACK_TOP) - 40,
+            )
         }),
         Case::new("halt/ends-with-an-interrupt-only", || {
             let mut guest = Guest::new(work::HALT_LOOP);

@@ -10,7 +10,8 @@ use std::arch::asm;
 /// One read() by a bare SYSCALL, with every xmm register full: what they hold afterwards. (The kernel's interface promises to
 /// keep them; the C library's does not, hence no call in between.)
 fn read_with_vectors(guest: &Guest, to: &mut [u8; 16]) -> (isize, [u128; 16]) {
-    let before: [u128; 16] = std::array::from_fn(|i| 0x0101_0101_0101_0101_0202_0202_0202_0202 * (i as u128 + 1));
+    let before: [u128; 16] =
+        std::array::from_fn(|i| 0x0101_0101_0101_0101_0202_0202_0202_0202 * (i as u128 + 1));
     let mut after = [0u128; 16];
     let result: isize;
     // SAFETY: read(fd, to, 16), and moves between registers and the two arrays.
@@ -65,10 +66,14 @@ pub(super) fn cases() -> Vec<Case> {
             guest.boot()?;
             let (mut mxcsr, mut control) = (0x5f80u32, 0x77fu16);
             // SAFETY: other rounding modes; no exception is unmasked.
-            unsafe { asm!("ldmxcsr [{0}]", "fldcw [{1}]", in(reg) &raw const mxcsr, in(reg) &raw const control) };
+            unsafe {
+                asm!("ldmxcsr [{0}]", "fldcw [{1}]", in(reg) &raw const mxcsr, in(reg) &raw const control)
+            };
             guest.step()?;
             // SAFETY: stores the words where they belong.
-            unsafe { asm!("stmxcsr [{0}]", "fnstcw [{1}]", in(reg) &raw mut mxcsr, in(reg) &raw mut control) };
+            unsafe {
+                asm!("stmxcsr [{0}]", "fnstcw [{1}]", in(reg) &raw mut mxcsr, in(reg) &raw mut control)
+            };
             same("MXCSR", mxcsr & !0x3f, 0x5f80)?;
             same("x87 control word", control, 0x77f)
         }),
@@ -112,7 +117,10 @@ pub(super) fn cases() -> Vec<Case> {
             let flags: u64;
             // SAFETY: reads the flags by way of the stack.
             unsafe { asm!("pushfq", "pop {0}", out(reg) flags) };
-            check!(flags & !0x8d5 == 0x202, "the Launcher's flags are {flags:#x} after a guest that ended with {reason:?}");
+            check!(
+                flags & !0x8d5 == 0x202,
+                "the Launcher's flags are {flags:#x} after a guest that ended with {reason:?}"
+            );
             Ok(())
         }),
         Case::new("launcher/own-system-calls-work", || {
@@ -124,7 +132,10 @@ pub(super) fn cases() -> Vec<Case> {
                 same("killed by nothing", guest.finish_within(2)?, None)?;
                 for _ in 0..50 {
                     // SAFETY: no arguments.
-                    check!(unsafe { libc::syscall(libc::SYS_getppid) } > 0, "getppid failed");
+                    check!(
+                        unsafe { libc::syscall(libc::SYS_getppid) } > 0,
+                        "getppid failed"
+                    );
                 }
             }
             Ok(())
@@ -143,7 +154,10 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }),
     ];
-    cases.push(Case::new("launcher/stopped-and-continued", stopped_and_continued));
+    cases.push(Case::new(
+        "launcher/stopped-and-continued",
+        stopped_and_continued,
+    ));
     cases.push(Case::new("launcher/breakpoints-kept", breakpoints));
     if host::has("avx") {
         cases.push(Case::new("launcher/upper-halves-kept", upper_halves));
@@ -160,7 +174,8 @@ fn stopped_and_continued() -> Outcome {
     let child = match unsafe { nix::unistd::fork() }.map_err(|e| e.to_string())? {
         nix::unistd::ForkResult::Child => {
             let mut guest = Guest::in_memory(work::COUNT_UP, ram);
-            let ended = guest.boot().is_ok() && guest.step() == Ok(crate::guest::Event::Died("POWEROFF: 0".into()));
+            let ended = guest.boot().is_ok()
+                && guest.step() == Ok(crate::guest::Event::Died("POWEROFF: 0".into()));
             // SAFETY: ends the process.
             unsafe { libc::_exit(if ended { 0 } else { 1 }) }
         }
@@ -170,14 +185,22 @@ fn stopped_and_continued() -> Outcome {
         let seen = ram.word(COUNT);
         crate::harness::wait_until("the guest counts on", || ram.word(COUNT) > seen)?;
         kill(child, Signal::SIGSTOP).map_err(|e| e.to_string())?;
-        same("waitpid", waitpid(child, Some(WaitPidFlag::WUNTRACED)), Ok(WaitStatus::Stopped(child, Signal::SIGSTOP)))?;
+        same(
+            "waitpid",
+            waitpid(child, Some(WaitPidFlag::WUNTRACED)),
+            Ok(WaitStatus::Stopped(child, Signal::SIGSTOP)),
+        )?;
         let stopped = ram.word(COUNT);
         std::thread::sleep(std::time::Duration::from_millis(5));
         same("the count of a stopped guest", ram.word(COUNT), stopped)?;
         kill(child, Signal::SIGCONT).map_err(|e| e.to_string())?;
     }
     ram.set_word(STOP, 1);
-    same("waitpid", waitpid(child, None), Ok(WaitStatus::Exited(child, 0)))
+    same(
+        "waitpid",
+        waitpid(child, None),
+        Ok(WaitStatus::Exited(child, 0)),
+    )
 }
 
 /// A hardware breakpoint of the Launcher's counts its own writes to a word, before and after read(), and none of a guest's
@@ -198,13 +221,23 @@ fn breakpoints() -> Outcome {
         let mut count = 0u64;
         // SAFETY: the kernel stores 8 bytes.
         let len = unsafe { libc::read(fd as i32, (&raw mut count).cast(), 8) };
-        if len == 8 { Ok(count) } else { Err(format!("reading the count: {len}")) }
+        if len == 8 {
+            Ok(count)
+        } else {
+            Err(format!("reading the count: {len}"))
+        }
     };
     watched.set_word(0, 1);
     same("writes seen before", counted()?, 1)?;
     let mut guest = Guest::new(attack::TOUCH_MANY);
-    guest.tables.map(watched.base(), FREE, crate::tables::pte::KERNEL);
-    guest.param(0, watched.base()).param(1, 0).param(2, 100).param(3, 1);
+    guest
+        .tables
+        .map(watched.base(), FREE, crate::tables::pte::KERNEL);
+    guest
+        .param(0, watched.base())
+        .param(1, 0)
+        .param(2, 100)
+        .param(3, 1);
     guest.run_to_poweroff(0)?;
     same("what the guest wrote, there", guest.ram.word(FREE), 100)?;
     same("writes seen after the guest's", counted()?, 1)?;

@@ -27,7 +27,9 @@ fn moved(build: fn(Ram) -> Guest, moves: usize) -> Outcome {
         for cpu in cpus.iter().cycle().take(moves) {
             let seen = ram.word(COUNT);
             host::pin(Pid::from_raw(tid.load(SeqCst)), *cpu)?;
-            wait_until("the guest counts on", || ram.word(COUNT) > seen || thread.is_finished())?;
+            wait_until("the guest counts on", || {
+                ram.word(COUNT) > seen || thread.is_finished()
+            })?;
         }
         Ok(())
     };
@@ -57,7 +59,10 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("fpu/kept-across-exits", || {
             // Two guests with different patterns and control words, turn by turn in one thread.
             let mut guests = Vec::new();
-            for (pattern, mxcsr) in [(0x0123_4567_89ab_cdef, 0x5f80), (0x7654_3210_fedc_ba98, 0x3f80)] {
+            for (pattern, mxcsr) in [
+                (0x0123_4567_89ab_cdef, 0x5f80),
+                (0x7654_3210_fedc_ba98, 0x3f80),
+            ] {
                 let mut guest = Guest::new(work::KEEP_FPU);
                 guest.param(0, pattern).param(1, mxcsr);
                 guest.boot()?;
@@ -100,24 +105,36 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         Case::slow("migration/cpus-go-and-come-back", || {
             let cpu = |number: usize| format!("/sys/devices/system/cpu/cpu{number}/online");
-            let bystanders: Vec<_> = (0..3).map(|_| crate::bystander::Bystander::start()).collect::<Outcome<_>>()?;
+            let bystanders: Vec<_> = (0..3)
+                .map(|_| crate::bystander::Bystander::start())
+                .collect::<Outcome<_>>()?;
             // CPU 0 stays.
-            for number in host::cpus().into_iter().filter(|number| *number != 0 && std::fs::exists(cpu(*number)).unwrap_or(false)) {
+            for number in host::cpus()
+                .into_iter()
+                .filter(|number| *number != 0 && std::fs::exists(cpu(*number)).unwrap_or(false))
+            {
                 for state in ["0", "1"] {
-                    std::fs::write(cpu(number), state).map_err(|e| format!("{} := {state}: {e}", cpu(number)))?;
+                    std::fs::write(cpu(number), state)
+                        .map_err(|e| format!("{} := {state}: {e}", cpu(number)))?;
                     for bystander in &bystanders {
                         bystander.wait_for_progress()?;
                     }
                 }
             }
-            bystanders.into_iter().try_for_each(crate::bystander::Bystander::finish)
+            bystanders
+                .into_iter()
+                .try_for_each(crate::bystander::Bystander::finish)
         }),
         Case::new("threads/ticking-side-by-side", || {
-            let bystanders: Vec<_> = (0..6).map(|_| crate::bystander::Bystander::start()).collect::<Outcome<_>>()?;
+            let bystanders: Vec<_> = (0..6)
+                .map(|_| crate::bystander::Bystander::start())
+                .collect::<Outcome<_>>()?;
             for bystander in &bystanders {
                 bystander.wait_for_progress()?;
             }
-            bystanders.into_iter().try_for_each(crate::bystander::Bystander::finish)
+            bystanders
+                .into_iter()
+                .try_for_each(crate::bystander::Bystander::finish)
         }),
     ]
 }

@@ -35,7 +35,11 @@ fn remap(how: u64) -> Outcome {
     let at = guest.tables.entry(TARGET, 1);
     guest.ram.set_word(FREE, 0x1111);
     guest.ram.set_word(FREE + PAGE, 0x2222);
-    guest.param(0, TARGET).param(1, va(at)).param(2, (FREE + PAGE) | pte::KERNEL).param(3, how);
+    guest
+        .param(0, TARGET)
+        .param(1, va(at))
+        .param(2, (FREE + PAGE) | pte::KERNEL)
+        .param(3, how);
     guest.run_to_poweroff(0)?;
     same("before", guest.out(0), 0x1111)?;
     same("after", guest.out(1), 0x2222)
@@ -43,15 +47,26 @@ fn remap(how: u64) -> Outcome {
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("paging/untouched-is-unmarked", || same("A and D", marks(touched(1, 0)?.1), 0)),
-        Case::new("paging/reading-marks-accessed", || same("A and D", marks(touched(1, 1)?.1), 1)),
-        Case::new("paging/writing-marks-dirty", || same("A and D", marks(touched(1, 2)?.1), 3)),
-        Case::new("paging/reading-then-writing-marks-dirty", || same("A and D", marks(touched(1, 3)?.1), 3)),
+        Case::new("paging/untouched-is-unmarked", || {
+            same("A and D", marks(touched(1, 0)?.1), 0)
+        }),
+        Case::new("paging/reading-marks-accessed", || {
+            same("A and D", marks(touched(1, 1)?.1), 1)
+        }),
+        Case::new("paging/writing-marks-dirty", || {
+            same("A and D", marks(touched(1, 2)?.1), 3)
+        }),
+        Case::new("paging/reading-then-writing-marks-dirty", || {
+            same("A and D", marks(touched(1, 3)?.1), 3)
+        }),
         Case::new("paging/reading-marks-the-tables-on-the-way", || {
             let (mut guest, _) = touched(1, 1)?;
             for level in 2..=4 {
                 let at = guest.tables.entry(TARGET, level);
-                check!(guest.ram.word(at) & pte::A != 0, "the entry of level {level} is not marked accessed");
+                check!(
+                    guest.ram.word(at) & pte::A != 0,
+                    "the entry of level {level} is not marked accessed"
+                );
             }
             Ok(())
         }),
@@ -62,7 +77,11 @@ pub(super) fn cases() -> Vec<Case> {
             guest.param(0, TARGET).param(1, va(at));
             guest.run_to_poweroff(0)?;
             same("A and D after reading and writing", marks(guest.out(0)), 3)?;
-            same("A and D after clearing and FLUSH_TLB", marks(guest.out(1)), 0)?;
+            same(
+                "A and D after clearing and FLUSH_TLB",
+                marks(guest.out(1)),
+                0,
+            )?;
             same("A and D after reading", marks(guest.out(2)), 1)?;
             same("A and D after writing", marks(guest.out(3)), 3)
         }),
@@ -82,10 +101,18 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("paging/2m-page-every-part", || {
             let mut guest = Guest::new(crate::blobs::attack::TOUCH_MANY);
             guest.tables.map_2m(TARGET, 2 << 20, pte::KERNEL);
-            guest.param(0, TARGET).param(1, PAGE).param(2, 512).param(3, 2);
+            guest
+                .param(0, TARGET)
+                .param(1, PAGE)
+                .param(2, 512)
+                .param(3, 2);
             guest.run_to_poweroff(0)?;
             for page in 0..512 {
-                same(&format!("page {page}"), guest.ram.word((2 << 20) + page * PAGE), 2)?;
+                same(
+                    &format!("page {page}"),
+                    guest.ram.word((2 << 20) + page * PAGE),
+                    2,
+                )?;
             }
             Ok(())
         }),
@@ -97,9 +124,14 @@ pub(super) fn cases() -> Vec<Case> {
             let mut guest = Guest::new(work::TOUCH);
             let second = FREE + 16 * PAGE;
             guest.tables.map(TARGET, FREE, pte::KERNEL);
-            guest.ram.set_bytes(second, &guest.ram.bytes(guest.tables.top, PAGE));
+            guest
+                .ram
+                .set_bytes(second, &guest.ram.bytes(guest.tables.top, PAGE));
             let (level3, level2, level1) = (second + PAGE, second + 2 * PAGE, second + 3 * PAGE);
-            guest.ram.set_word(second + 8 * crate::tables::index(TARGET, 4), level3 | pte::TABLE);
+            guest.ram.set_word(
+                second + 8 * crate::tables::index(TARGET, 4),
+                level3 | pte::TABLE,
+            );
             guest.ram.set_word(level3, level2 | pte::TABLE);
             guest.ram.set_word(level2, level1 | pte::TABLE);
             guest.ram.set_word(level1, (FREE + PAGE) | pte::KERNEL);
@@ -123,7 +155,8 @@ pub(super) fn cases() -> Vec<Case> {
             guest.boot()?;
             let ram = guest.ram.clone();
             let other = std::thread::spawn(move || {
-                let counted = crate::harness::wait_until("the guest counts", || ram.word(COUNT) > 100);
+                let counted =
+                    crate::harness::wait_until("the guest counts", || ram.word(COUNT) > 100);
                 ram.set_word(STOP, 1);
                 counted
             });
@@ -148,11 +181,19 @@ pub(super) fn cases() -> Vec<Case> {
                     ForkResult::Parent { child } => child,
                 };
                 guest.ram.set_word32(DMA, 16);
-                same("what the Launcher sees of the guest's count", guest.ram.word(COUNT), guest.ram.word(COUNT))?;
+                same(
+                    "what the Launcher sees of the guest's count",
+                    guest.ram.word(COUNT),
+                    guest.ram.word(COUNT),
+                )?;
                 let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGSTOP);
             }
             guest.powered_off(&guest.finish()?, 0)?;
-            same("lists that the guest saw answered", guest.ram.word(COUNT), 6)
+            same(
+                "lists that the guest saw answered",
+                guest.ram.word(COUNT),
+                6,
+            )
         }),
         Case::new("paging/shared-memory", || {
             // A guest in a mapping that two processes share.

@@ -13,8 +13,10 @@ pub(super) fn cases() -> Vec<Case> {
             let mut guest = Guest::bare(work::SURVIVED);
             guest.load(KIT, BODY, work::START_STATE);
             guest.run_to_poweroff(0)?;
-            const NAMES: [&str; 16] =
-                ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rsp"];
+            const NAMES: [&str; 16] = [
+                "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12",
+                "r13", "r14", "r15", "rsp",
+            ];
             for (index, name) in (0..).zip(NAMES) {
                 same(name, guest.out(index), 0)?;
             }
@@ -34,17 +36,31 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         Case::new("start/page-offset-elsewhere", || {
             // A guest kernel may live anywhere in the upper half; here its tables map it a second time.
-            for offset in [0xffff_8080_0000_0000, 0xffff_8880_0000_0000, 0xffff_ff80_0000_0000] {
+            for offset in [
+                0xffff_8080_0000_0000,
+                0xffff_8880_0000_0000,
+                0xffff_ff80_0000_0000,
+            ] {
                 let mut guest = Guest::new(work::SURVIVED);
                 guest.tables.map(offset, KIT, pte::KERNEL);
                 guest.init.start = offset;
                 guest.init.page_offset = offset;
-                guest.run_to_poweroff(0).map_err(|e| format!("{offset:#x}: {e}"))?;
+                guest
+                    .run_to_poweroff(0)
+                    .map_err(|e| format!("{offset:#x}: {e}"))?;
             }
             Ok(())
         }),
         Case::new("poweroff/status", || {
-            for (status, told) in [(0, 0), (1, 1), (7, 7), (255, 255), (256, 0), (0x1_0000_0003, 3), (u64::MAX, 255)] {
+            for (status, told) in [
+                (0, 0),
+                (1, 1),
+                (7, 7),
+                (255, 255),
+                (256, 0),
+                (0x1_0000_0003, 3),
+                (u64::MAX, 255),
+            ] {
                 let mut guest = Guest::new(work::POWEROFF);
                 guest.param(0, status);
                 guest.run_to_poweroff(told)?;
@@ -72,7 +88,11 @@ pub(super) fn cases() -> Vec<Case> {
             guest.tables.map(last, memory - PAGE, pte::KERNEL);
             guest.param(0, last + PAGE - 8).param(1, 3);
             guest.run_to_poweroff(0)?;
-            check!(guest.ram.word(memory - 8) == 0x5afe, "the last word of memory holds {:#x}", guest.ram.word(memory - 8));
+            check!(
+                guest.ram.word(memory - 8) == 0x5afe,
+                "the last word of memory holds {:#x}",
+                guest.ram.word(memory - 8)
+            );
             Ok(())
         }),
     ]

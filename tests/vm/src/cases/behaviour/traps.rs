@@ -34,7 +34,13 @@ fn kernel_fault(access: Blob, at: u64, flags: Option<u64>, error: u64) -> Outcom
 
 /// The same of a user program.
 fn user_fault(instruction: &[u8], at: u64, flags: Option<u64>, error: u64) -> Outcome {
-    let program = [&[0x48, 0xb8], &at.to_le_bytes()[..], instruction, &[0x0f, 0x0b]].concat();
+    let program = [
+        &[0x48, 0xb8],
+        &at.to_le_bytes()[..],
+        instruction,
+        &[0x0f, 0x0b],
+    ]
+    .concat();
     let mut guest = Guest::new(work::ENTER_USER);
     guest.traps().user(Blob::from_bytes(program));
     if let Some(flags) = flags {
@@ -69,7 +75,11 @@ pub(super) fn cases() -> Vec<Case> {
             same("rsp", trap.rsp, va(STACK_TOP))?;
             same("where the frame lies", trap.frame, va(STACK_TOP) - 40)?;
             same("the handler's cs", trap.handler_cs, sel::KERNEL_CS)?;
-            same("RFLAGS.AC in the handler", trap.handler_rflags & (1 << 18), KERNEL_FLAGS & (1 << 18))
+            same(
+                "RFLAGS.AC in the handler",
+                trap.handler_rflags & (1 << 18),
+                KERNEL_FLAGS & (1 << 18),
+            )
         }),
         Case::new("trap/frame-shows-irq-enabled", || {
             // A trap that goes through the Host; those that reach ring 1 straight show the CPU's own flag.
@@ -79,7 +89,11 @@ pub(super) fn cases() -> Vec<Case> {
                 guest.ram.set_word(DATA, enabled);
                 let trap = only_trap(&mut guest, 13)?;
                 same("RFLAGS.IF in the frame", trap.rflags & IF, enabled)?;
-                same("irq_enabled in the handler of a trap gate", trap.handler_irq_enabled, enabled)?;
+                same(
+                    "irq_enabled in the handler of a trap gate",
+                    trap.handler_irq_enabled,
+                    enabled,
+                )?;
             }
             Ok(())
         }),
@@ -126,7 +140,11 @@ pub(super) fn cases() -> Vec<Case> {
             guest.traps().user(Blob::from_bytes(vec![0xcd, 0x80]));
             guest.run_to_poweroff(100 + 0x80)?;
             same("rip", guest.trap(0).rip, USER_VA + 2)?;
-            same("where the frame lies", guest.trap(0).frame, va(KSTACK_TOP) - 40)
+            same(
+                "where the frame lies",
+                guest.trap(0).frame,
+                va(KSTACK_TOP) - 40,
+            )
         }),
         Case::new("trap/general-protection-in-ring-3", || {
             let mut guest = Guest::new(work::ENTER_USER);
@@ -135,22 +153,46 @@ pub(super) fn cases() -> Vec<Case> {
             same("error code", trap.error, 0)?;
             same("rip", trap.rip, USER_VA)
         }),
-        Case::new("fault/kernel-reads-nothing", || kernel_fault(attack::READ, TARGET + 0x123, None, 0)),
-        Case::new("fault/kernel-writes-nothing", || kernel_fault(attack::WRITE, TARGET + 0x123, None, 2)),
-        Case::new("fault/kernel-writes-read-only", || kernel_fault(attack::WRITE, TARGET + 8, Some(pte::P), 3)),
-        Case::new("fault/kernel-runs-no-execute", || kernel_fault(attack::JUMP, TARGET, Some(pte::KERNEL | pte::NX), 0x11)),
-        Case::new("fault/kernel-low-address", || kernel_fault(attack::READ, 0, None, 0)),
+        Case::new("fault/kernel-reads-nothing", || {
+            kernel_fault(attack::READ, TARGET + 0x123, None, 0)
+        }),
+        Case::new("fault/kernel-writes-nothing", || {
+            kernel_fault(attack::WRITE, TARGET + 0x123, None, 2)
+        }),
+        Case::new("fault/kernel-writes-read-only", || {
+            kernel_fault(attack::WRITE, TARGET + 8, Some(pte::P), 3)
+        }),
+        Case::new("fault/kernel-runs-no-execute", || {
+            kernel_fault(attack::JUMP, TARGET, Some(pte::KERNEL | pte::NX), 0x11)
+        }),
+        Case::new("fault/kernel-low-address", || {
+            kernel_fault(attack::READ, 0, None, 0)
+        }),
         Case::new("fault/kernel-jumps-nowhere", || {
             // The instruction bit is only there where no-execute or SMEP is in use, which a 64-bit Host always does.
             kernel_fault(attack::JUMP, TARGET, None, 0x10)
         }),
-        Case::new("fault/user-reads-nothing", || user_fault(READ, USER_TARGET, None, 4)),
-        Case::new("fault/user-writes-nothing", || user_fault(WRITE, USER_TARGET + 16, None, 6)),
-        Case::new("fault/user-writes-read-only", || user_fault(WRITE, USER_TARGET, Some(pte::P | pte::U), 7)),
-        Case::new("fault/user-reads-kernel-page", || user_fault(READ, va(FREE), None, 5)),
-        Case::new("fault/user-writes-kernel-page", || user_fault(WRITE, va(FREE), None, 7)),
-        Case::new("fault/user-jumps-nowhere", || user_fault(JUMP, USER_TARGET, None, 0x14)),
-        Case::new("fault/user-runs-no-execute", || user_fault(JUMP, USER_TARGET, Some(pte::USER | pte::NX), 0x15)),
+        Case::new("fault/user-reads-nothing", || {
+            user_fault(READ, USER_TARGET, None, 4)
+        }),
+        Case::new("fault/user-writes-nothing", || {
+            user_fault(WRITE, USER_TARGET + 16, None, 6)
+        }),
+        Case::new("fault/user-writes-read-only", || {
+            user_fault(WRITE, USER_TARGET, Some(pte::P | pte::U), 7)
+        }),
+        Case::new("fault/user-reads-kernel-page", || {
+            user_fault(READ, va(FREE), None, 5)
+        }),
+        Case::new("fault/user-writes-kernel-page", || {
+            user_fault(WRITE, va(FREE), None, 7)
+        }),
+        Case::new("fault/user-jumps-nowhere", || {
+            user_fault(JUMP, USER_TARGET, None, 0x14)
+        }),
+        Case::new("fault/user-runs-no-execute", || {
+            user_fault(JUMP, USER_TARGET, Some(pte::USER | pte::NX), 0x15)
+        }),
         Case::new("fault/handler-mends-it-and-goes-on", || {
             // The kit returns to the instruction (RESUME = 1) after this thread has mapped what was missing.
             let mut guest = Guest::new(attack::READ);
@@ -162,7 +204,8 @@ pub(super) fn cases() -> Vec<Case> {
             guest.boot()?;
             let ram = guest.ram.clone();
             let mender = std::thread::spawn(move || {
-                let faulted = crate::harness::wait_until("the guest has faulted", || ram.word(TRAPS) > 3);
+                let faulted =
+                    crate::harness::wait_until("the guest has faulted", || ram.word(TRAPS) > 3);
                 ram.set_word(at, FREE | pte::KERNEL);
                 faulted
             });
@@ -173,7 +216,9 @@ pub(super) fn cases() -> Vec<Case> {
         }),
     ];
     if host::has("smep") {
-        cases.push(Case::new("fault/kernel-runs-user-page", || kernel_fault(attack::JUMP, USER_TARGET, Some(pte::USER), 0x11)));
+        cases.push(Case::new("fault/kernel-runs-user-page", || {
+            kernel_fault(attack::JUMP, USER_TARGET, Some(pte::USER), 0x11)
+        }));
     }
     cases.push(Case::new("fault/user-page-and-the-ac-flag", || {
         let mut guest = Guest::new(work::USER_PAGE);

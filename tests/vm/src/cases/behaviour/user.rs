@@ -13,7 +13,11 @@ pub(super) fn cases() -> Vec<Case> {
             guest.traps().interrupts().user(work::USER_CALLS);
             guest.boot()?;
             // One single read(), which ends with the guest.
-            same("read()", guest.step()?, crate::guest::Event::Died("POWEROFF: 0".into()))?;
+            same(
+                "read()",
+                guest.step()?,
+                crate::guest::Event::Died("POWEROFF: 0".into()),
+            )?;
             same("traps", guest.trap_count(), 0)
         }),
         Case::new("syscall/what-the-entry-finds", || {
@@ -29,13 +33,31 @@ pub(super) fn cases() -> Vec<Case> {
             same("rflags", log(5) & !0x8d5, 0x40202)
         }),
         Case::new("syscall/whatever-rsp-is", || {
-            for rsp in [0, 1, 1 << 63, u64::MAX, crate::abi::SWITCHER_4LEVEL + 0x1000, va(KSTACK_TOP)] {
+            for rsp in [
+                0,
+                1,
+                1 << 63,
+                u64::MAX,
+                crate::abi::SWITCHER_4LEVEL + 0x1000,
+                va(KSTACK_TOP),
+            ] {
                 // mov rsp, ...; xor eax, eax; xor edi, edi; syscall
-                let program = [&[0x48, 0xbc], &rsp.to_le_bytes()[..], &[0x31, 0xc0, 0x31, 0xff, 0x0f, 0x05]].concat();
+                let program = [
+                    &[0x48, 0xbc],
+                    &rsp.to_le_bytes()[..],
+                    &[0x31, 0xc0, 0x31, 0xff, 0x0f, 0x05],
+                ]
+                .concat();
                 let mut guest = Guest::new(work::ENTER_USER);
                 guest.traps().user(crate::blobs::Blob::from_bytes(program));
-                guest.run_to_poweroff(0).map_err(|e| format!("rsp {rsp:#x}: {e}"))?;
-                same("rsp, still the user's", guest.ram.word(SYSCALL_LOG + 16), rsp)?;
+                guest
+                    .run_to_poweroff(0)
+                    .map_err(|e| format!("rsp {rsp:#x}: {e}"))?;
+                same(
+                    "rsp, still the user's",
+                    guest.ram.word(SYSCALL_LOG + 16),
+                    rsp,
+                )?;
             }
             Ok(())
         }),
@@ -55,7 +77,10 @@ pub(super) fn cases() -> Vec<Case> {
                 guest.traps().user(work::USER_EXIT);
                 guest.param(0, flag);
                 guest.run_to_poweroff(0)?;
-                let (r11, now) = (guest.ram.word(SYSCALL_LOG + 8), guest.ram.word(SYSCALL_LOG + 40));
+                let (r11, now) = (
+                    guest.ram.word(SYSCALL_LOG + 8),
+                    guest.ram.word(SYSCALL_LOG + 40),
+                );
                 check!(r11 & flag != 0, "flag {flag:#x} is not in R11 ({r11:#x})");
                 same("flags in the entry", now & !0x8d5, 0x40202)?;
             }

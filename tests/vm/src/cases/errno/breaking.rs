@@ -26,7 +26,10 @@ struct Breaker {
 impl Breaker {
     fn start(guest: &Guest) -> Self {
         let device = guest.device().duplicate();
-        let (tid, done) = (Arc::new(AtomicI32::new(0)), Arc::new(AtomicBool::new(false)));
+        let (tid, done) = (
+            Arc::new(AtomicI32::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (its_tid, its_done) = (tid.clone(), done.clone());
         let thread = std::thread::spawn(move || {
             its_tid.store(gettid().as_raw(), SeqCst);
@@ -43,8 +46,13 @@ impl Breaker {
 
     /// Waits until it sleeps in the kernel.
     fn wait_asleep(&self) -> Outcome {
-        wait_until("the thread that wants a break sleeps", || self.tid().as_raw() != 0 && (host::sleeps(self.tid()) || self.done()))?;
-        check!(!self.done(), "BREAK on came back before anybody wrote BREAK off");
+        wait_until("the thread that wants a break sleeps", || {
+            self.tid().as_raw() != 0 && (host::sleeps(self.tid()) || self.done())
+        })?;
+        check!(
+            !self.done(),
+            "BREAK on came back before anybody wrote BREAK off"
+        );
         Ok(())
     }
 
@@ -75,7 +83,11 @@ pub(super) fn cases() -> Vec<Case> {
             let (edge, guest) = (Edge::new(), ready()?);
             for good in 8..16 {
                 let at = edge.words(&[lhreq::BREAK, 1], good);
-                refused(&format!("{good} bytes readable"), guest.device().write_at(at, 16), EFAULT)?;
+                refused(
+                    &format!("{good} bytes readable"),
+                    guest.device().write_at(at, 16),
+                    EFAULT,
+                )?;
             }
             guest.powered_off(&guest.finish()?, 0)
         }),
@@ -103,8 +115,13 @@ pub(super) fn cases() -> Vec<Case> {
                 let device = guest.device().duplicate();
                 let breaker = std::thread::spawn(move || Ok(device.write(&[lhreq::BREAK, on])));
                 // Either read() sees the break, or, if it was faster, the guest is dead by now.
-                wait_until("the break is asked for", || matches!(guest.device().read(&mut [0; 16]), Err(nix::errno::Errno::EAGAIN)) || breaker.is_finished())
-                    .map_err(|e| format!("{on:#x}: {e}"))?;
+                wait_until("the break is asked for", || {
+                    matches!(
+                        guest.device().read(&mut [0; 16]),
+                        Err(nix::errno::Errno::EAGAIN)
+                    ) || breaker.is_finished()
+                })
+                .map_err(|e| format!("{on:#x}: {e}"))?;
                 let _ = guest.device().set_break(false);
                 match join(breaker)? {
                     Ok(16) | Err(nix::errno::Errno::ENOENT) => {}
@@ -113,7 +130,9 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        Case::new("errno/break/of-a-busy-guest", || breaks_out(work::COUNT_UP, |_| ())),
+        Case::new("errno/break/of-a-busy-guest", || {
+            breaks_out(work::COUNT_UP, |_| ())
+        }),
         Case::new("errno/break/of-a-sleeping-guest", || {
             breaks_out(crate::blobs::attack::HALT_FOREVER, |guest| {
                 guest.interrupts();
@@ -178,7 +197,10 @@ pub(super) fn cases() -> Vec<Case> {
             let breaker = Breaker::start(&guest);
             breaker.wait_asleep()?;
             drop(guest);
-            check!(!breaker.done(), "BREAK on came back when another descriptor was closed");
+            check!(
+                !breaker.done(),
+                "BREAK on came back when another descriptor was closed"
+            );
             Ok(())
         }),
     ]

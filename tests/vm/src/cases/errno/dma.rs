@@ -36,36 +36,66 @@ pub(super) fn cases() -> Vec<Case> {
             let (edge, guest) = (Edge::new(), bound(1)?);
             for good in 8..16 {
                 let at = edge.words(&[lhreq::GETDMA, KEY], good);
-                refused(&format!("{good} bytes readable"), guest.device().write_at(at, 16), EFAULT)?;
+                refused(
+                    &format!("{good} bytes readable"),
+                    guest.device().write_at(at, 16),
+                    EFAULT,
+                )?;
                 let words = [lhreq::GETDMA, KEY];
-                refused(&format!("{good} bytes long"), guest.device().write_at(words.as_ptr() as u64, good as usize), EFAULT)?;
+                refused(
+                    &format!("{good} bytes long"),
+                    guest
+                        .device()
+                        .write_at(words.as_ptr() as u64, good as usize),
+                    EFAULT,
+                )?;
             }
             same("used_len, after those", guest.ram.word32(DMA), 0)
         }),
         Case::new("errno/getdma/nothing-bound", || {
             let guest = ready()?;
             for key in [0, 1, KEY, MEMORY, u64::MAX] {
-                refused(&format!("key {key:#x}"), guest.device().get_dma(key), ENOENT)?;
+                refused(
+                    &format!("key {key:#x}"),
+                    guest.device().get_dma(key),
+                    ENOENT,
+                )?;
             }
             guest.powered_off(&guest.finish()?, 0)
         }),
         Case::new("errno/getdma/another-key", || {
             let guest = bound(1)?;
             for key in [0, KEY + 1, KEY + 4, KEY | 1 << 63, KEY | 1 << 32, u64::MAX] {
-                refused(&format!("key {key:#x}"), guest.device().get_dma(key), ENOENT)?;
+                refused(
+                    &format!("key {key:#x}"),
+                    guest.device().get_dma(key),
+                    ENOENT,
+                )?;
             }
             granted("the right key", guest.device().get_dma(KEY), DMA as usize)
         }),
         Case::new("errno/getdma/each-buffer-once", || {
             let guest = bound(3)?;
             for i in 0..3 {
-                granted(&format!("buffer {i}"), guest.device().get_dma(KEY), (DMA + i * 168) as usize)?;
-                same("used_len holds the interrupt's number", guest.ram.word32(DMA + i * 168), IRQ as u32)?;
+                granted(
+                    &format!("buffer {i}"),
+                    guest.device().get_dma(KEY),
+                    (DMA + i * 168) as usize,
+                )?;
+                same(
+                    "used_len holds the interrupt's number",
+                    guest.ram.word32(DMA + i * 168),
+                    IRQ as u32,
+                )?;
             }
             refused("one too many", guest.device().get_dma(KEY), ENOENT)?;
             refused("again", guest.device().get_dma(KEY), ENOENT)?;
             guest.ram.set_word32(DMA + 168, 0);
-            granted("one that became free", guest.device().get_dma(KEY), (DMA + 168) as usize)?;
+            granted(
+                "one that became free",
+                guest.device().get_dma(KEY),
+                (DMA + 168) as usize,
+            )?;
             refused("and no other", guest.device().get_dma(KEY), ENOENT)
         }),
         Case::new("errno/getdma/all-full", || {

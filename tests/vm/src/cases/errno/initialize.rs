@@ -11,7 +11,11 @@ use crate::ram::{Edge, Ram};
 use nix::errno::Errno::{EBUSY, EFAULT, EINVAL, ENOENT};
 
 /// Each of the bad arguments is refused with EINVAL; the good ones still work on the same file afterwards.
-fn bad(name: &str, spoil: impl Fn(&mut Init) -> Vec<u64> + 'static, pick: fn(&mut Init) -> &mut u64) -> Case {
+fn bad(
+    name: &str,
+    spoil: impl Fn(&mut Init) -> Vec<u64> + 'static,
+    pick: fn(&mut Init) -> &mut u64,
+) -> Case {
     Case::new(format!("errno/initialize/{name}"), move || {
         let mut guest = Guest::new(work::SURVIVED);
         let device = Device::open();
@@ -20,13 +24,21 @@ fn bad(name: &str, spoil: impl Fn(&mut Init) -> Vec<u64> + 'static, pick: fn(&mu
             *pick(&mut init) = value;
             refused(&format!("{value:#x}"), device.initialize(&init), EINVAL)?;
         }
-        granted("the good ones, after those", device.initialize(&guest.init), 48)?;
+        granted(
+            "the good ones, after those",
+            device.initialize(&guest.init),
+            48,
+        )?;
         drop(device);
         guest.run_to_poweroff(0)
     })
 }
 
-fn good(name: &str, change: impl Fn(&mut Init) -> Vec<u64> + 'static, pick: fn(&mut Init) -> &mut u64) -> Case {
+fn good(
+    name: &str,
+    change: impl Fn(&mut Init) -> Vec<u64> + 'static,
+    pick: fn(&mut Init) -> &mut u64,
+) -> Case {
     Case::new(format!("errno/initialize/{name}"), move || {
         let mut guest = Guest::new(work::SURVIVED);
         for value in change(&mut guest.init) {
@@ -56,45 +68,105 @@ pub(super) fn cases() -> Vec<Case> {
             let (edge, guest, device) = (Edge::new(), Guest::new(work::SURVIVED), Device::open());
             for good in 8..48 {
                 let at = edge.words(&guest.init.words(), good);
-                refused(&format!("{good} bytes readable"), device.write_at(at, 48), EFAULT)?;
+                refused(
+                    &format!("{good} bytes readable"),
+                    device.write_at(at, 48),
+                    EFAULT,
+                )?;
             }
-            granted("all of them readable", device.write_at(edge.words(&guest.init.words(), 48), 48), 48)
+            granted(
+                "all of them readable",
+                device.write_at(edge.words(&guest.init.words(), 48), 48),
+                48,
+            )
         }),
         Case::new("errno/initialize/too-short", || {
             let (guest, device) = (Guest::new(work::SURVIVED), Device::open());
             let words = guest.init.words();
             for len in 8..48 {
-                refused(&format!("{len} bytes"), device.write_at(words.as_ptr() as u64, len), EFAULT)?;
+                refused(
+                    &format!("{len} bytes"),
+                    device.write_at(words.as_ptr() as u64, len),
+                    EFAULT,
+                )?;
             }
             granted("48 bytes", device.write(&words), 48)
         }),
-        bad("base-not-aligned", |i| vec![i.base + 1, i.base + 8, i.base + PAGE - 1, 1], |i| &mut i.base),
+        bad(
+            "base-not-aligned",
+            |i| vec![i.base + 1, i.base + 8, i.base + PAGE - 1, 1],
+            |i| &mut i.base,
+        ),
         bad(
             "base-beyond-user-space",
-            |_| vec![0x7fff_ffff_f000, 0x8000_0000_0000, 0xffff_8880_0000_0000, 0xffff_ffff_8000_0000, (-4096i64) as u64],
+            |_| {
+                vec![
+                    0x7fff_ffff_f000,
+                    0x8000_0000_0000,
+                    0xffff_8880_0000_0000,
+                    0xffff_ffff_8000_0000,
+                    (-4096i64) as u64,
+                ]
+            },
             |i| &mut i.base,
         ),
         bad(
             "pfn-limit",
-            |_| vec![0, 1 << 36, 1 << 47, 1 << 48, 1 << 51, 1 << 52, 1 << 52 | 1024, 1 << 63, u64::MAX, u64::MAX / 4096],
+            |_| {
+                vec![
+                    0,
+                    1 << 36,
+                    1 << 47,
+                    1 << 48,
+                    1 << 51,
+                    1 << 52,
+                    1 << 52 | 1024,
+                    1 << 63,
+                    u64::MAX,
+                    u64::MAX / 4096,
+                ]
+            },
             |i| &mut i.pfn_limit,
         ),
-        Case::new("errno/initialize/memory-up-to-the-end-of-user-space", || {
-            let mut guest = Guest::new(work::SURVIVED);
-            guest.init.pfn_limit = 0x7fff_ffff_f000 / PAGE - guest.init.base / PAGE;
-            let mut too_much = guest.init;
-            // With five levels user space is larger, but not without bounds.
-            too_much.pfn_limit = if crate::host::five_levels() { 1 << 44 } else { guest.init.pfn_limit + 1 };
-            refused("beyond it", Device::open().initialize(&too_much), EINVAL)?;
-            too_much.pfn_limit = guest.init.pfn_limit - 1;
-            granted("all but a page of it", Device::open().initialize(&too_much), 48)
-        }),
+        Case::new(
+            "errno/initialize/memory-up-to-the-end-of-user-space",
+            || {
+                let mut guest = Guest::new(work::SURVIVED);
+                guest.init.pfn_limit = 0x7fff_ffff_f000 / PAGE - guest.init.base / PAGE;
+                let mut too_much = guest.init;
+                // With five levels user space is larger, but not without bounds.
+                too_much.pfn_limit = if crate::host::five_levels() {
+                    1 << 44
+                } else {
+                    guest.init.pfn_limit + 1
+                };
+                refused("beyond it", Device::open().initialize(&too_much), EINVAL)?;
+                too_much.pfn_limit = guest.init.pfn_limit - 1;
+                granted(
+                    "all but a page of it",
+                    Device::open().initialize(&too_much),
+                    48,
+                )
+            },
+        ),
         Case::new("errno/initialize/base-plus-limit-wraps", || {
             let (guest, device) = (Guest::new(work::SURVIVED), Device::open());
             for base in [guest.init.base, 0x7fff_ffff_e000, 0x1000] {
-                for pfn_limit in [0u64.wrapping_sub(base) / PAGE, 0u64.wrapping_sub(base) / PAGE + 1, (1 << 52) - base / PAGE + 1] {
-                    let init = Init { base, pfn_limit, ..guest.init };
-                    refused(&format!("base {base:#x}, limit {pfn_limit:#x}"), device.initialize(&init), EINVAL)?;
+                for pfn_limit in [
+                    0u64.wrapping_sub(base) / PAGE,
+                    0u64.wrapping_sub(base) / PAGE + 1,
+                    (1 << 52) - base / PAGE + 1,
+                ] {
+                    let init = Init {
+                        base,
+                        pfn_limit,
+                        ..guest.init
+                    };
+                    refused(
+                        &format!("base {base:#x}, limit {pfn_limit:#x}"),
+                        device.initialize(&init),
+                        EINVAL,
+                    )?;
                 }
             }
             Ok(())
@@ -103,28 +175,79 @@ pub(super) fn cases() -> Vec<Case> {
             "pgdir",
             |i| {
                 let end = i.pfn_limit * PAGE;
-                vec![i.pgdir + 1, i.pgdir + 8, i.pgdir + 0xfff, end, end + PAGE, 1 << 47, 1 << 63, (-4096i64) as u64, u64::MAX]
+                vec![
+                    i.pgdir + 1,
+                    i.pgdir + 8,
+                    i.pgdir + 0xfff,
+                    end,
+                    end + PAGE,
+                    1 << 47,
+                    1 << 63,
+                    (-4096i64) as u64,
+                    u64::MAX,
+                ]
             },
             |i| &mut i.pgdir,
         ),
         bad(
             "start-not-canonical",
-            |_| vec![0x8000_0000_0000, 0xffff_7fff_ffff_ffff, 1 << 63, 0x7fff_ffff_ffff_ffff, SWITCHER_5LEVEL],
+            |_| {
+                vec![
+                    0x8000_0000_0000,
+                    0xffff_7fff_ffff_ffff,
+                    1 << 63,
+                    0x7fff_ffff_ffff_ffff,
+                    SWITCHER_5LEVEL,
+                ]
+            },
             |i| &mut i.start,
         ),
-        good("start-canonical", |_| vec![0, 0x40_0000, 0x7fff_ffff_ffff, 0xffff_ffff_ffff_ffff], |i| &mut i.start),
-        bad("page-offset", |_| BAD_PAGE_OFFSETS.to_vec(), |i| &mut i.page_offset),
+        good(
+            "start-canonical",
+            |_| vec![0, 0x40_0000, 0x7fff_ffff_ffff, 0xffff_ffff_ffff_ffff],
+            |i| &mut i.start,
+        ),
+        bad(
+            "page-offset",
+            |_| BAD_PAGE_OFFSETS.to_vec(),
+            |i| &mut i.page_offset,
+        ),
         good(
             "page-offset-good",
-            |_| vec![0xffff_8080_0000_0000, 0xffff_8880_0000_0000, 0xffff_ffff_8000_0000, 0xffff_ffff_ffff_f000],
+            |_| {
+                vec![
+                    0xffff_8080_0000_0000,
+                    0xffff_8880_0000_0000,
+                    0xffff_ffff_8000_0000,
+                    0xffff_ffff_ffff_f000,
+                ]
+            },
             |i| &mut i.page_offset,
         ),
         Case::new("errno/initialize/twice", || {
             let (edge, guest) = (Edge::new(), ready()?);
-            refused("the same again", guest.device().initialize(&guest.init), EBUSY)?;
-            refused("with bad arguments", guest.device().write(&[lhreq::INITIALIZE, 1, 0, 1, 1 << 63, 0]), EBUSY)?;
-            refused("with unreadable arguments", guest.device().write_at(edge.words(&[0], 8), 48), EBUSY)?;
-            refused("with no arguments", guest.device().write(&[lhreq::INITIALIZE]), EBUSY)?;
+            refused(
+                "the same again",
+                guest.device().initialize(&guest.init),
+                EBUSY,
+            )?;
+            refused(
+                "with bad arguments",
+                guest
+                    .device()
+                    .write(&[lhreq::INITIALIZE, 1, 0, 1, 1 << 63, 0]),
+                EBUSY,
+            )?;
+            refused(
+                "with unreadable arguments",
+                guest.device().write_at(edge.words(&[0], 8), 48),
+                EBUSY,
+            )?;
+            refused(
+                "with no arguments",
+                guest.device().write(&[lhreq::INITIALIZE]),
+                EBUSY,
+            )?;
             guest.powered_off(&guest.finish()?, 0)?;
             refused("once dead", guest.device().initialize(&guest.init), ENOENT)
         }),
@@ -139,7 +262,11 @@ pub(super) fn cases() -> Vec<Case> {
             guest.init.base = hole.base();
             drop(hole);
             let reason = guest.run()?;
-            if reason.starts_with("POWEROFF") { Err(format!("a guest without memory ran: {reason}")) } else { Ok(()) }
+            if reason.starts_with("POWEROFF") {
+                Err(format!("a guest without memory ran: {reason}"))
+            } else {
+                Ok(())
+            }
         }),
         Case::new("errno/initialize/many-guests-at-once", many),
     ]

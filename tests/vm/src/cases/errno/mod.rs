@@ -15,10 +15,18 @@ use crate::harness::{Case, Outcome};
 pub use owner::after_exec;
 
 pub(super) fn cases() -> Vec<Case> {
-    [write::cases(), initialize::cases(), owner::cases(), dma::cases(), breaking::cases(), read::cases(), file::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        write::cases(),
+        initialize::cases(),
+        owner::cases(),
+        dma::cases(),
+        breaking::cases(),
+        read::cases(),
+        file::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A guest that is initialised and never ran.

@@ -14,11 +14,19 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 fn strangers_rights(device: &Device) -> Outcome {
     refused("IRQ", device.irq(1), EPERM)?;
     refused("IRQ 32", device.irq(32), EPERM)?;
-    refused("IRQ without its argument", device.write(&[lhreq::IRQ]), EPERM)?;
+    refused(
+        "IRQ without its argument",
+        device.write(&[lhreq::IRQ]),
+        EPERM,
+    )?;
     refused("GETDMA", device.get_dma(0), EPERM)?;
     refused("INITIALIZE", device.write(&[0; 6]), EPERM)?;
     for request in UNKNOWN {
-        refused(&format!("request {request:#x}"), device.write(&[request, 0]), EPERM)?;
+        refused(
+            &format!("request {request:#x}"),
+            device.write(&[request, 0]),
+            EPERM,
+        )?;
     }
     refused("read()", device.read(&mut [0; 16]), EPERM)?;
     refused("read() of nothing", device.read(&mut []), EPERM)?;
@@ -52,7 +60,11 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("errno/owner/other-thread", || {
             let guest = ready()?;
-            std::thread::scope(|s| s.spawn(|| strangers_rights(guest.device())).join().expect("no panic"))?;
+            std::thread::scope(|s| {
+                s.spawn(|| strangers_rights(guest.device()))
+                    .join()
+                    .expect("no panic")
+            })?;
             granted("IRQ of the owner", guest.device().irq(1), 16)?;
             guest.powered_off(&guest.finish()?, 0)
         }),
@@ -78,7 +90,11 @@ pub(super) fn cases() -> Vec<Case> {
             let device = guest.device();
             let thread = || {
                 for request in (0..4).chain(UNKNOWN) {
-                    refused(&format!("request {request:#x} of a stranger"), device.write(&[request, 0]), ENOENT)?;
+                    refused(
+                        &format!("request {request:#x} of a stranger"),
+                        device.write(&[request, 0]),
+                        ENOENT,
+                    )?;
                 }
                 // For read() the owner comes first: the reason is not everybody's.
                 refused("read() of a stranger", device.read(&mut [0; 64]), EPERM)
@@ -110,7 +126,12 @@ fn exec_as_owner(report: RawFd) -> Outcome {
     // SAFETY: the descriptor is open as long as the guest lives.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|e| e.to_string())?;
-    let args = [c"vmtests".to_owned(), c"--after-exec".to_owned(), number(fd), number(report)];
+    let args = [
+        c"vmtests".to_owned(),
+        c"--after-exec".to_owned(),
+        number(fd),
+        number(report),
+    ];
     let Err(e) = execv(c"/proc/self/exe", &args);
     Err(format!("execve: {e}"))
 }
@@ -122,6 +143,11 @@ fn number(n: RawFd) -> std::ffi::CString {
 /// What `vmtests --after-exec GUEST REPORT` does.
 pub fn after_exec(guest: RawFd, report: RawFd) -> ! {
     // SAFETY: both were left open for us by `exec_as_owner`.
-    let (device, report) = unsafe { (Device::from_fd(OwnedFd::from_raw_fd(guest)), OwnedFd::from_raw_fd(report)) };
+    let (device, report) = unsafe {
+        (
+            Device::from_fd(OwnedFd::from_raw_fd(guest)),
+            OwnedFd::from_raw_fd(report),
+        )
+    };
     runner::report(report, strangers_rights(&device))
 }

@@ -30,13 +30,25 @@ fn sender() -> Outcome<Guest> {
 /// The reads that are refused while a DMA waits, and do not lose it.
 fn too_small(device: &Device, edge: &Edge) -> Outcome {
     for len in 0..16 {
-        refused(&format!("{len} bytes"), device.read(&mut vec![0; len]), EFAULT)?;
+        refused(
+            &format!("{len} bytes"),
+            device.read(&mut vec![0; len]),
+            EFAULT,
+        )?;
         // SAFETY: the page behind the edge is ours, and beyond it nothing is writable.
-        refused(&format!("{len} of 16 bytes writable"), unsafe { device.read_at(edge.ending(len as u64), 16) }, EFAULT)?;
+        refused(
+            &format!("{len} of 16 bytes writable"),
+            unsafe { device.read_at(edge.ending(len as u64), 16) },
+            EFAULT,
+        )?;
     }
     for at in [0, 0xffff_8880_0000_0000, 0x8000_0000_0000_0000] {
         // SAFETY: nothing there is writable.
-        refused(&format!("to {at:#x}"), unsafe { device.read_at(at, 16) }, EFAULT)?;
+        refused(
+            &format!("to {at:#x}"),
+            unsafe { device.read_at(at, 16) },
+            EFAULT,
+        )?;
     }
     Ok(())
 }
@@ -46,16 +58,28 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("errno/read/not-initialised", || {
             let device = Device::open();
             for len in [0, 1, 16, 4096] {
-                refused(&format!("{len} bytes"), device.read(&mut vec![0; len]), EINVAL)?;
+                refused(
+                    &format!("{len} bytes"),
+                    device.read(&mut vec![0; len]),
+                    EINVAL,
+                )?;
             }
             // SAFETY: nothing there is writable.
-            refused("to a forbidden page", unsafe { device.read_at(Edge::new().forbidden(), 16) }, EINVAL)
+            refused(
+                "to a forbidden page",
+                unsafe { device.read_at(Edge::new().forbidden(), 16) },
+                EINVAL,
+            )
         }),
         Case::new("errno/read/death-then-reason", || {
             let mut guest = Guest::new(work::POWEROFF);
             guest.param(0, 42);
             guest.boot()?;
-            refused("the read() in which it dies", guest.device().read(&mut [0; 100]), ENOENT)?;
+            refused(
+                "the read() in which it dies",
+                guest.device().read(&mut [0; 100]),
+                ENOENT,
+            )?;
             for _ in 0..3 {
                 let mut text = [0xaa; 100];
                 granted("the next one", guest.device().read(&mut text), 13)?;
@@ -68,8 +92,16 @@ pub(super) fn cases() -> Vec<Case> {
             let whole = b"POWEROFF: 0\0";
             for len in 0..=whole.len() {
                 let mut text = vec![0xaa; len + 1];
-                granted(&format!("{len} bytes"), guest.device().read(&mut text[..len]), len)?;
-                same(&format!("{len} bytes of the reason"), &text[..len], &whole[..len])?;
+                granted(
+                    &format!("{len} bytes"),
+                    guest.device().read(&mut text[..len]),
+                    len,
+                )?;
+                same(
+                    &format!("{len} bytes of the reason"),
+                    &text[..len],
+                    &whole[..len],
+                )?;
                 same("the byte behind", text[len], 0xaa)?;
             }
             Ok(())
@@ -78,13 +110,25 @@ pub(super) fn cases() -> Vec<Case> {
             let (edge, guest) = (Edge::new(), dead()?);
             for len in 0..12 {
                 // SAFETY: the page behind the edge is ours, and beyond it nothing is writable.
-                refused(&format!("{len} bytes writable"), unsafe { guest.device().read_at(edge.ending(len), 100) }, EFAULT)?;
+                refused(
+                    &format!("{len} bytes writable"),
+                    unsafe { guest.device().read_at(edge.ending(len), 100) },
+                    EFAULT,
+                )?;
             }
             // SAFETY: as above.
-            granted("just enough", unsafe { guest.device().read_at(edge.ending(12), 100) }, 12)?;
+            granted(
+                "just enough",
+                unsafe { guest.device().read_at(edge.ending(12), 100) },
+                12,
+            )?;
             for at in [0, 0xffff_8880_0000_0000, 0x8000_0000_0000_0000] {
                 // SAFETY: nothing there is writable.
-                refused(&format!("to {at:#x}"), unsafe { guest.device().read_at(at, 100) }, EFAULT)?;
+                refused(
+                    &format!("to {at:#x}"),
+                    unsafe { guest.device().read_at(at, 100) },
+                    EFAULT,
+                )?;
             }
             Ok(())
         }),
@@ -94,7 +138,11 @@ pub(super) fn cases() -> Vec<Case> {
             let fd = unsafe { BorrowedFd::borrow_raw(guest.device().fd()) };
             for offset in [0, 5, 4096, i64::MAX - 100] {
                 let mut text = [0; 100];
-                granted(&format!("pread at {offset}"), pread(fd, &mut text, offset), 12)?;
+                granted(
+                    &format!("pread at {offset}"),
+                    pread(fd, &mut text, offset),
+                    12,
+                )?;
                 same("the reason", &text[..12], b"POWEROFF: 0\0".as_slice())?;
             }
             Ok(())
@@ -105,7 +153,10 @@ pub(super) fn cases() -> Vec<Case> {
             granted("read()", guest.device().read(&mut words), 16)?;
             same("address", &words[..8], &DMA.to_ne_bytes()[..])?;
             same("key", &words[8..16], &KEY.to_ne_bytes()[..])?;
-            check!(words[16..].iter().all(|b| *b == 0xaa), "more than two words were written");
+            check!(
+                words[16..].iter().all(|b| *b == 0xaa),
+                "more than two words were written"
+            );
             guest.powered_off(&guest.finish()?, 0)
         }),
         Case::new("errno/read/dma-scattered", || {
@@ -113,20 +164,39 @@ pub(super) fn cases() -> Vec<Case> {
             // SAFETY: the guest, and so its descriptor, outlives this.
             let fd = unsafe { BorrowedFd::borrow_raw(guest.device().fd()) };
             let (mut a, mut b) = ([0; 3], [0; 13]);
-            granted("readv", readv(fd, &mut [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)]), 16)?;
-            same("both pieces", [&a[..], &b[..]].concat(), [DMA.to_ne_bytes(), KEY.to_ne_bytes()].concat())
+            granted(
+                "readv",
+                readv(fd, &mut [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)]),
+                16,
+            )?;
+            same(
+                "both pieces",
+                [&a[..], &b[..]].concat(),
+                [DMA.to_ne_bytes(), KEY.to_ne_bytes()].concat(),
+            )
         }),
         Case::new("errno/read/dma-not-lost-by-a-small-buffer", || {
             let (edge, guest) = (Edge::new(), sender()?);
             too_small(guest.device(), &edge)?;
             too_small(guest.device(), &edge)?;
-            same("a large enough one", guest.step()?, Event::Dma { addr: DMA, key: KEY })?;
+            same(
+                "a large enough one",
+                guest.step()?,
+                Event::Dma {
+                    addr: DMA,
+                    key: KEY,
+                },
+            )?;
             guest.powered_off(&guest.finish()?, 0)
         }),
         Case::new("errno/read/dma-to-the-last-bytes-of-a-page", || {
             let (edge, guest) = (Edge::new(), sender()?);
             // SAFETY: the page behind the edge is ours, and beyond it nothing is writable.
-            granted("16 bytes, all writable", unsafe { guest.device().read_at(edge.ending(16), 16) }, 16)?;
+            granted(
+                "16 bytes, all writable",
+                unsafe { guest.device().read_at(edge.ending(16), 16) },
+                16,
+            )?;
             same("the two words", edge.last_words(2), vec![DMA, KEY])
         }),
         Case::new("errno/read/dma-not-lost-by-a-break-or-a-signal", || {
@@ -142,7 +212,14 @@ pub(super) fn cases() -> Vec<Case> {
                 granted("BREAK on", join(breaker)?, 16)?;
                 event = guest.step()?;
             }
-            same("the DMA", event, Event::Dma { addr: DMA, key: KEY })
+            same(
+                "the DMA",
+                event,
+                Event::Dma {
+                    addr: DMA,
+                    key: KEY,
+                },
+            )
         }),
         Case::new("errno/read/signal", || {
             signals::handle(Signal::SIGUSR1, false);
@@ -165,7 +242,9 @@ pub(super) fn cases() -> Vec<Case> {
             let reader = gettid();
             let ram = guest.ram.clone();
             let sender = std::thread::spawn(move || {
-                wait_until("the guest sleeps", || ram.word(COUNT) > 0 && crate::host::sleeps(reader))?;
+                wait_until("the guest sleeps", || {
+                    ram.word(COUNT) > 0 && crate::host::sleeps(reader)
+                })?;
                 signals::send(reader, Signal::SIGUSR1)
             });
             refused("read()", guest.device().read(&mut [0; 16]), EINTR)?;
@@ -192,12 +271,23 @@ pub(super) fn cases() -> Vec<Case> {
             same("signals handled meanwhile", signals::seen(), 20)?;
             guest.powered_off(&guest.reason()?, 0)
         }),
-        Case::new("errno/read/reason-kept-when-it-dies-in-a-short-read", || {
-            let mut guest = Guest::bare(work::SURVIVED);
-            guest.call([hc::HALT, 0, 0, 0]);
-            guest.boot()?;
-            refused("a read() of no bytes at all", guest.device().read(&mut []), ENOENT)?;
-            same("the reason", guest.reason()?.as_str(), "hypercall 10 before LGUEST_INIT")
-        }),
+        Case::new(
+            "errno/read/reason-kept-when-it-dies-in-a-short-read",
+            || {
+                let mut guest = Guest::bare(work::SURVIVED);
+                guest.call([hc::HALT, 0, 0, 0]);
+                guest.boot()?;
+                refused(
+                    "a read() of no bytes at all",
+                    guest.device().read(&mut []),
+                    ENOENT,
+                )?;
+                same(
+                    "the reason",
+                    guest.reason()?.as_str(),
+                    "hypercall 10 before LGUEST_INIT",
+                )
+            },
+        ),
     ]
 }

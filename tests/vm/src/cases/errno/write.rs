@@ -28,8 +28,16 @@ pub(super) fn cases() -> Vec<Case> {
             let (edge, fresh, ready, dead) = (Edge::new(), Device::open(), ready()?, dead()?);
             for (what, at) in unreadable(&edge) {
                 refused(&format!("fresh, {what}"), fresh.write_at(at, 8), EFAULT)?;
-                refused(&format!("initialised, {what}"), ready.device().write_at(at, 8), EFAULT)?;
-                refused(&format!("dead, {what}"), dead.device().write_at(at, 8), EFAULT)?;
+                refused(
+                    &format!("initialised, {what}"),
+                    ready.device().write_at(at, 8),
+                    EFAULT,
+                )?;
+                refused(
+                    &format!("dead, {what}"),
+                    dead.device().write_at(at, 8),
+                    EFAULT,
+                )?;
             }
             Ok(())
         }),
@@ -37,54 +45,97 @@ pub(super) fn cases() -> Vec<Case> {
             let (fresh, ready, dead) = (Device::open(), ready()?, dead()?);
             let words = [lhreq::BREAK, 0];
             for len in 0..8 {
-                for (what, device) in [("fresh", &fresh), ("initialised", ready.device()), ("dead", dead.device())] {
-                    refused(&format!("{what}, {len} bytes"), device.write_at(words.as_ptr() as u64, len), EFAULT)?;
+                for (what, device) in [
+                    ("fresh", &fresh),
+                    ("initialised", ready.device()),
+                    ("dead", dead.device()),
+                ] {
+                    refused(
+                        &format!("{what}, {len} bytes"),
+                        device.write_at(words.as_ptr() as u64, len),
+                        EFAULT,
+                    )?;
                 }
             }
             Ok(())
         }),
         Case::new("errno/write/not-initialised", || {
             let device = Device::open();
-            for request in [lhreq::GETDMA, lhreq::IRQ, lhreq::BREAK].into_iter().chain(UNKNOWN) {
-                refused(&format!("request {request:#x}"), device.write(&[request, 0]), EINVAL)?;
+            for request in [lhreq::GETDMA, lhreq::IRQ, lhreq::BREAK]
+                .into_iter()
+                .chain(UNKNOWN)
+            {
+                refused(
+                    &format!("request {request:#x}"),
+                    device.write(&[request, 0]),
+                    EINVAL,
+                )?;
             }
             Ok(())
         }),
         Case::new("errno/write/not-initialised-before-arguments", || {
             let (edge, device) = (Edge::new(), Device::open());
             for request in [lhreq::GETDMA, lhreq::IRQ, lhreq::BREAK] {
-                refused(&format!("request {request}, no argument"), device.write(&[request]), EINVAL)?;
+                refused(
+                    &format!("request {request}, no argument"),
+                    device.write(&[request]),
+                    EINVAL,
+                )?;
                 let at = edge.words(&[request], 8);
-                refused(&format!("request {request}, unreadable argument"), device.write_at(at, 16), EINVAL)?;
+                refused(
+                    &format!("request {request}, unreadable argument"),
+                    device.write_at(at, 16),
+                    EINVAL,
+                )?;
             }
             Ok(())
         }),
         Case::new("errno/write/dead", || {
             let guest = dead()?;
             for request in 0..4 {
-                refused(&format!("request {request}"), guest.device().write(&[request, 0, 0, 0, 0, 0]), ENOENT)?;
+                refused(
+                    &format!("request {request}"),
+                    guest.device().write(&[request, 0, 0, 0, 0, 0]),
+                    ENOENT,
+                )?;
             }
             Ok(())
         }),
         Case::new("errno/write/dead-before-unknown", || {
             let guest = dead()?;
             for request in UNKNOWN {
-                refused(&format!("request {request:#x}"), guest.device().write(&[request, 0]), ENOENT)?;
+                refused(
+                    &format!("request {request:#x}"),
+                    guest.device().write(&[request, 0]),
+                    ENOENT,
+                )?;
             }
             Ok(())
         }),
         Case::new("errno/write/dead-before-arguments", || {
             let (edge, guest) = (Edge::new(), dead()?);
             for request in 0..4 {
-                refused(&format!("request {request}"), guest.device().write_at(edge.words(&[request], 8), 48), ENOENT)?;
+                refused(
+                    &format!("request {request}"),
+                    guest.device().write_at(edge.words(&[request], 8), 48),
+                    ENOENT,
+                )?;
             }
             Ok(())
         }),
         Case::new("errno/write/unknown-request", || {
             let guest = ready()?;
             for request in UNKNOWN {
-                refused(&format!("request {request:#x}"), guest.device().write(&[request, 0]), EINVAL)?;
-                refused(&format!("request {request:#x} alone"), guest.device().write(&[request]), EINVAL)?;
+                refused(
+                    &format!("request {request:#x}"),
+                    guest.device().write(&[request, 0]),
+                    EINVAL,
+                )?;
+                refused(
+                    &format!("request {request:#x} alone"),
+                    guest.device().write(&[request]),
+                    EINVAL,
+                )?;
             }
             guest.powered_off(&guest.finish()?, 0)
         }),
@@ -93,23 +144,49 @@ pub(super) fn cases() -> Vec<Case> {
             for irq in 0..32 {
                 granted(&format!("irq {irq}"), guest.device().irq(irq), 16)?;
             }
-            for irq in [32, 33, 64, 255, 256, 1 << 32, 1 << 32 | 1, u64::MAX, 1 << 63] {
+            for irq in [
+                32,
+                33,
+                64,
+                255,
+                256,
+                1 << 32,
+                1 << 32 | 1,
+                u64::MAX,
+                1 << 63,
+            ] {
                 refused(&format!("irq {irq:#x}"), guest.device().irq(irq), EINVAL)?;
             }
             for good in 8..16 {
                 let at = edge.words(&[lhreq::IRQ, 1], good);
-                refused(&format!("argument unreadable after {good} bytes"), guest.device().write_at(at, 16), EFAULT)?;
+                refused(
+                    &format!("argument unreadable after {good} bytes"),
+                    guest.device().write_at(at, 16),
+                    EFAULT,
+                )?;
             }
             for len in 8..16 {
                 let words = [lhreq::IRQ, 1];
-                refused(&format!("{len} bytes"), guest.device().write_at(words.as_ptr() as u64, len), EFAULT)?;
+                refused(
+                    &format!("{len} bytes"),
+                    guest.device().write_at(words.as_ptr() as u64, len),
+                    EFAULT,
+                )?;
             }
             Ok(())
         }),
         Case::new("errno/write/consumes-what-it-needs", || {
             let guest = ready()?;
-            granted("IRQ and more words", guest.device().write(&[lhreq::IRQ, 3, 77, 78, 79]), 16)?;
-            granted("BREAK off and more words", guest.device().write(&[lhreq::BREAK, 0, 77]), 16)?;
+            granted(
+                "IRQ and more words",
+                guest.device().write(&[lhreq::IRQ, 3, 77, 78, 79]),
+                16,
+            )?;
+            granted(
+                "BREAK off and more words",
+                guest.device().write(&[lhreq::BREAK, 0, 77]),
+                16,
+            )?;
             let device = Device::open();
             let mut words = guest.init.words().to_vec();
             words.extend([1, 2, 3]);
@@ -121,9 +198,17 @@ pub(super) fn cases() -> Vec<Case> {
             let fd = unsafe { BorrowedFd::borrow_raw(guest.device().fd()) };
             for offset in [0, 1, 4096, i64::MAX - 100] {
                 let words = [lhreq::IRQ.to_ne_bytes(), 5u64.to_ne_bytes()].concat();
-                granted(&format!("pwrite at {offset}"), pwrite(fd, &words, offset), 16)?;
+                granted(
+                    &format!("pwrite at {offset}"),
+                    pwrite(fd, &words, offset),
+                    16,
+                )?;
                 let words = [lhreq::IRQ.to_ne_bytes(), 32u64.to_ne_bytes()].concat();
-                refused(&format!("bad irq by pwrite at {offset}"), pwrite(fd, &words, offset), EINVAL)?;
+                refused(
+                    &format!("bad irq by pwrite at {offset}"),
+                    pwrite(fd, &words, offset),
+                    EINVAL,
+                )?;
             }
             Ok(())
         }),

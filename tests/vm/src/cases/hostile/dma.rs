@@ -50,19 +50,30 @@ const BAD_LISTS: &[(&str, u64)] = &[
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, addr, len) in BAD_ENTRIES {
-        cases.push(dies(format!("send/entry-{name}"), move || send(&[(*addr, *len)]), starts("bad DMA entry")));
-        cases.push(dies(format!("send/last-entry-{name}"), move || {
-            let mut sections = vec![(BUFFER, 16); 15];
-            sections.push((*addr, *len));
-            send(&sections)
-        }, starts("bad DMA entry")));
-        cases.push(hostile(format!("send/entry-{name}-behind-the-end"), move || {
-            // What lies behind an entry of length zero is not part of the list.
-            let mut guest = send(&[(BUFFER, 16), (BUFFER, 0), (*addr, *len)]);
-            guest.boot()?;
-            same("read()", guest.step()?, Event::Dma { addr: DMA, key: 0 })?;
-            guest.powered_off(&guest.finish()?, 0)
-        }));
+        cases.push(dies(
+            format!("send/entry-{name}"),
+            move || send(&[(*addr, *len)]),
+            starts("bad DMA entry"),
+        ));
+        cases.push(dies(
+            format!("send/last-entry-{name}"),
+            move || {
+                let mut sections = vec![(BUFFER, 16); 15];
+                sections.push((*addr, *len));
+                send(&sections)
+            },
+            starts("bad DMA entry"),
+        ));
+        cases.push(hostile(
+            format!("send/entry-{name}-behind-the-end"),
+            move || {
+                // What lies behind an entry of length zero is not part of the list.
+                let mut guest = send(&[(BUFFER, 16), (BUFFER, 0), (*addr, *len)]);
+                guest.boot()?;
+                same("read()", guest.step()?, Event::Dma { addr: DMA, key: 0 })?;
+                guest.powered_off(&guest.finish()?, 0)
+            },
+        ));
         cases.push(hostile(format!("bind/entry-{name}"), move || {
             // The Launcher must never be handed a buffer that it must not write to.
             let mut guest = Guest::new(work::SEND);
@@ -80,11 +91,18 @@ pub(super) fn cases() -> Vec<Case> {
                 return Err(format!("GETDMA handed out the list at {address:#x}"));
             }
             let reason = guest.reason()?;
-            check!(reason.starts_with("bad DMA entry"), "expected death by a bad DMA entry, got {reason:?}");
+            check!(
+                reason.starts_with("bad DMA entry"),
+                "expected death by a bad DMA entry, got {reason:?}"
+            );
             Ok(())
         }));
     }
-    for (name, addr, len) in [("a-whole-page", BUFFER, 4096), ("to-the-end-of-memory", MEMORY - 16, 16), ("one-byte", BUFFER + 4095, 1)] {
+    for (name, addr, len) in [
+        ("a-whole-page", BUFFER, 4096),
+        ("to-the-end-of-memory", MEMORY - 16, 16),
+        ("one-byte", BUFFER + 4095, 1),
+    ] {
         cases.push(hostile(format!("send/good-entry-{name}"), move || {
             let mut guest = send(&[(addr, len); 16]);
             guest.boot()?;
@@ -93,7 +111,11 @@ pub(super) fn cases() -> Vec<Case> {
         }));
     }
     for (name, at) in BAD_LISTS {
-        cases.push(dies(format!("send/list-{name}"), move || send_from(*at), starts("bad ")));
+        cases.push(dies(
+            format!("send/list-{name}"),
+            move || send_from(*at),
+            starts("bad "),
+        ));
         cases.push(hostile(format!("bind/list-{name}"), move || {
             let mut guest = Guest::new(work::SEND);
             guest.dma(DMA, &[(BUFFER, 16)]);
@@ -106,16 +128,29 @@ pub(super) fn cases() -> Vec<Case> {
                 event => return Err(format!("{event:x?}")),
             }
             let answer = guest.device().get_dma(20);
-            check!(answer.is_err(), "GETDMA: expected an error, got {answer:x?}");
+            check!(
+                answer.is_err(),
+                "GETDMA: expected an error, got {answer:x?}"
+            );
             let reason = guest.finish()?;
-            check!(reason.starts_with("bad ") || reason == "POWEROFF: 0", "got {reason:?}");
+            check!(
+                reason.starts_with("bad ") || reason == "POWEROFF: 0",
+                "got {reason:?}"
+            );
             Ok(())
         }));
     }
     cases.push(hostile("send/list-just-below-the-limit", || {
         let mut guest = send_from(MEMORY - dma::SIZE);
         guest.boot()?;
-        same("read()", guest.step()?, Event::Dma { addr: MEMORY - dma::SIZE, key: 0 })?;
+        same(
+            "read()",
+            guest.step()?,
+            Event::Dma {
+                addr: MEMORY - dma::SIZE,
+                key: 0,
+            },
+        )?;
         guest.powered_off(&guest.finish()?, 0)
     }));
     cases.push(hostile("send/good-keys", || {
@@ -128,19 +163,43 @@ pub(super) fn cases() -> Vec<Case> {
         Ok(())
     }));
     // Keys are addresses of words in the guest's memory.
-    for key in [1, 2, 3, MEMORY - 2, MEMORY, 1 << 47, 0xffff_8880_0000_0000, u64::MAX - 3, u64::MAX, 1 << 63] {
-        cases.push(dies(format!("send/key-{key:#x}"), move || {
-            let mut guest = send(&[(BUFFER, 16)]);
-            guest.param(0, key);
-            guest
-        }, starts("bad dma key")));
-        cases.push(dies(format!("bind/key-{key:#x}"), move || {
-            let mut guest = Guest::new(work::SURVIVED);
-            guest.call([hc::BIND_DMA, key, DMA, 1 << 8 | 3]);
-            guest
-        }, starts("bad dma key")));
+    for key in [
+        1,
+        2,
+        3,
+        MEMORY - 2,
+        MEMORY,
+        1 << 47,
+        0xffff_8880_0000_0000,
+        u64::MAX - 3,
+        u64::MAX,
+        1 << 63,
+    ] {
+        cases.push(dies(
+            format!("send/key-{key:#x}"),
+            move || {
+                let mut guest = send(&[(BUFFER, 16)]);
+                guest.param(0, key);
+                guest
+            },
+            starts("bad dma key"),
+        ));
+        cases.push(dies(
+            format!("bind/key-{key:#x}"),
+            move || {
+                let mut guest = Guest::new(work::SURVIVED);
+                guest.call([hc::BIND_DMA, key, DMA, 1 << 8 | 3]);
+                guest
+            },
+            starts("bad dma key"),
+        ));
     }
-    for (name, count) in [("none", 0), ("too-many", 1 << 20), ("count-wraps", u64::MAX >> 8), ("size-wraps", u64::MAX / 168 + 1)] {
+    for (name, count) in [
+        ("none", 0),
+        ("too-many", 1 << 20),
+        ("count-wraps", u64::MAX >> 8),
+        ("size-wraps", u64::MAX / 168 + 1),
+    ] {
         cases.push(hostile(format!("bind/{name}"), move || {
             let mut guest = Guest::new(work::SEND);
             guest.dma(DMA, &[(BUFFER, 16)]);
@@ -157,7 +216,10 @@ pub(super) fn cases() -> Vec<Case> {
                 event => return Err(format!("{event:x?}")),
             }
             let answer = guest.device().get_dma(20);
-            check!(answer.is_err(), "GETDMA: expected an error, got {answer:x?}");
+            check!(
+                answer.is_err(),
+                "GETDMA: expected an error, got {answer:x?}"
+            );
             Ok(())
         }));
     }
@@ -166,7 +228,11 @@ pub(super) fn cases() -> Vec<Case> {
             let mut guest = Guest::new(work::SURVIVED);
             let bind = guest.call([hc::BIND_DMA, 20, DMA, 1 << 8 | irq]);
             let reason = guest.run()?;
-            check!(reason == "POWEROFF: 0" && guest.returned(bind) == 0 || reason.starts_with("bad "), "BIND_DMA returned {}, {reason:?}", guest.returned(bind));
+            check!(
+                reason == "POWEROFF: 0" && guest.returned(bind) == 0 || reason.starts_with("bad "),
+                "BIND_DMA returned {}, {reason:?}",
+                guest.returned(bind)
+            );
             Ok(())
         }));
     }
@@ -175,7 +241,10 @@ pub(super) fn cases() -> Vec<Case> {
         guest.param(0, 5000);
         guest.run_to_poweroff(0)?;
         let granted = guest.ram.word(COUNT);
-        check!((1..=1024).contains(&granted), "of 5000 bindings {granted} were granted; expected a limit");
+        check!(
+            (1..=1024).contains(&granted),
+            "of 5000 bindings {granted} were granted; expected a limit"
+        );
         Ok(())
     }));
     cases

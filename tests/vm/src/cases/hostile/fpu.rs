@@ -32,12 +32,19 @@ fn check_image(guest: &Guest) -> Outcome {
     same("MXCSR", guest.ram.word32(image + 24), 0x1f80)?;
     for register in 0..8 {
         let at = image + 32 + 16 * register;
-        check!(guest.ram.word(at) == 0 && guest.ram.word16(at + 8) == 0, "x87 register {register} holds {:#x}", guest.ram.word(at));
+        check!(
+            guest.ram.word(at) == 0 && guest.ram.word16(at + 8) == 0,
+            "x87 register {register} holds {:#x}",
+            guest.ram.word(at)
+        );
     }
     for register in 0..16 {
         let at = image + 160 + 16 * register;
         let value = (guest.ram.word(at), guest.ram.word(at + 8));
-        check!(value == (0, 0), "xmm{register} of a fresh guest holds {value:x?}");
+        check!(
+            value == (0, 0),
+            "xmm{register} of a fresh guest holds {value:x?}"
+        );
     }
     Ok(())
 }
@@ -80,8 +87,13 @@ pub(super) fn cases() -> Vec<Case> {
             // SAFETY: stores four bytes where they belong.
             unsafe { asm!("stmxcsr [{0}]", in(reg) &raw mut mxcsr) };
             same("the Launcher's MXCSR", mxcsr & !0x3f, 0x1f80)?;
-            let sum: f64 = (0..100).map(|i| std::hint::black_box(f64::from(i) / 3.0)).sum();
-            check!(sum > 1649.0 && sum < 1651.0, "the Launcher's own sum is {sum}");
+            let sum: f64 = (0..100)
+                .map(|i| std::hint::black_box(f64::from(i) / 3.0))
+                .sum();
+            check!(
+                sum > 1649.0 && sum < 1651.0,
+                "the Launcher's own sum is {sum}"
+            );
             for _ in 0..20 {
                 same("killed by nothing", guest.finish_within(5)?, None)?;
             }
@@ -98,10 +110,18 @@ pub(super) fn cases() -> Vec<Case> {
             guest.step()?;
             let mut looker = Guest::new(attack::YMM_LOOK);
             looker.run_to_poweroff(0)?;
-            check!((0..12).all(|i| looker.out(i) == 0), "another guest's ymm registers: {:x?}", (0..12).map(|i| looker.out(i)).collect::<Vec<_>>());
+            check!(
+                (0..12).all(|i| looker.out(i) == 0),
+                "another guest's ymm registers: {:x?}",
+                (0..12).map(|i| looker.out(i)).collect::<Vec<_>>()
+            );
             guest.step()?;
             guest.powered_off(&guest.finish()?, 0)?;
-            same("its own, after all that", (0..4).map(|i| guest.out(i)).collect(), vec![PATTERN; 4])
+            same(
+                "its own, after all that",
+                (0..4).map(|i| guest.out(i)).collect(),
+                vec![PATTERN; 4],
+            )
         }));
     }
     if host::has("ospke") {
@@ -117,7 +137,10 @@ pub(super) fn cases() -> Vec<Case> {
             guest.powered_off(&guest.finish()?, 0)?;
             let mut next = Guest::new(attack::RDPKRU);
             next.run_to_poweroff(0)?;
-            check!(next.out(0) != 0x5555_5555, "the next guest has the last one's PKRU");
+            check!(
+                next.out(0) != 0x5555_5555,
+                "the next guest has the last one's PKRU"
+            );
             Ok(())
         }));
     }

@@ -56,31 +56,56 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }));
-        cases.push(hostile(format!("loop/{name}-by-break"), move || by_break(&mut build())));
-        cases.push(hostile(format!("loop/{name}-by-kill"), move || by_kill(*build)));
+        cases.push(hostile(format!("loop/{name}-by-break"), move || {
+            by_break(&mut build())
+        }));
+        cases.push(hostile(format!("loop/{name}-by-kill"), move || {
+            by_kill(*build)
+        }));
     }
     cases.push(survives("storm/hypercalls", || {
         let mut guest = Guest::new(work::STORM);
         guest.param(0, 20_000);
         guest
     }));
-    cases.push(survives("harmless/cpuid-and-friends", || Guest::new(attack::HARMLESS)));
+    cases.push(survives("harmless/cpuid-and-friends", || {
+        Guest::new(attack::HARMLESS)
+    }));
     // SYSRET's old trap: a system call whose return address is not canonical.
     cases.push(hostile("top-of-user-space/syscall", || {
         let mut guest = ring3(attack::USER_TOP_JUMP);
         let top = 0x7fff_ffff_f000;
         guest.tables.map(top, FREE, crate::tables::pte::USER);
         let reason = guest.run()?;
-        check!(["POWEROFF: 113", "POWEROFF: 114", "POWEROFF: 112"].contains(&reason.as_str()), "got {reason:?}, {:x?}", guest.trap_log());
-        same("RCX of the system call", guest.ram.word(SYSCALL_LOG), 0x8000_0000_0000)
+        check!(
+            ["POWEROFF: 113", "POWEROFF: 114", "POWEROFF: 112"].contains(&reason.as_str()),
+            "got {reason:?}, {:x?}",
+            guest.trap_log()
+        );
+        same(
+            "RCX of the system call",
+            guest.ram.word(SYSCALL_LOG),
+            0x8000_0000_0000,
+        )
     }));
-    cases.push(dies("top-of-user-space/runs-off", || {
-        // Falls over the edge: the next instruction would be at a non-canonical address.
-        let mut guest = Guest::new(work::ENTER_USER);
-        guest.user(Blob::from_bytes(vec![0x48, 0xb8, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0, 0, 0xc6, 0x00, 0x90, 0xff, 0xe0]));
-        guest.tables.map(0x7fff_ffff_f000, FREE, crate::tables::pte::USER);
-        guest
-    }, super::any([trap_anywhere(13, 0), starts("unhandled trap 14 at 0x800000000000")])));
+    cases.push(dies(
+        "top-of-user-space/runs-off",
+        || {
+            // Falls over the edge: the next instruction would be at a non-canonical address.
+            let mut guest = Guest::new(work::ENTER_USER);
+            guest.user(Blob::from_bytes(vec![
+                0x48, 0xb8, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0, 0, 0xc6, 0x00, 0x90, 0xff, 0xe0,
+            ]));
+            guest
+                .tables
+                .map(0x7fff_ffff_f000, FREE, crate::tables::pte::USER);
+            guest
+        },
+        super::any([
+            trap_anywhere(13, 0),
+            starts("unhandled trap 14 at 0x800000000000"),
+        ]),
+    ));
     cases
 }
 
@@ -119,7 +144,10 @@ fn by_kill(build: Build) -> Outcome {
             nix::unistd::read(&from, &mut byte).map_err(|e| e.to_string())?;
             kill(child, Signal::SIGKILL).map_err(|e| e.to_string())?;
             let status = waitpid(child, None).map_err(|e| e.to_string())?;
-            check!(matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)), "expected it killed, got {status:?}");
+            check!(
+                matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)),
+                "expected it killed, got {status:?}"
+            );
             Ok(())
         }
     }

@@ -39,88 +39,159 @@ pub(super) fn cases() -> Vec<Case> {
         ("the-highest-frame", pte::FRAME),
         ("a-frame-that-wraps", 0x000f_ffff_ffff_f000 & !0xff_ffff),
     ] {
-        cases.push(dies(format!("table/page-at-{what}"), move || entry(1, frame | pte::KERNEL), starts("bad page table entry")));
-        cases.push(dies(format!("table/page-written-at-{what}"), move || write_entry(1, frame | pte::KERNEL), starts("bad page table entry")));
+        cases.push(dies(
+            format!("table/page-at-{what}"),
+            move || entry(1, frame | pte::KERNEL),
+            starts("bad page table entry"),
+        ));
+        cases.push(dies(
+            format!("table/page-written-at-{what}"),
+            move || write_entry(1, frame | pte::KERNEL),
+            starts("bad page table entry"),
+        ));
         for level in 2..=4 {
-            cases.push(dies(format!("table/level-{level}-at-{what}"), move || entry(level, frame | pte::TABLE), bad_table()));
+            cases.push(dies(
+                format!("table/level-{level}-at-{what}"),
+                move || entry(level, frame | pte::TABLE),
+                bad_table(),
+            ));
         }
     }
-    cases.push(dies("table/2m-page-beyond", || entry(2, (8 << 20) | pte::KERNEL | pte::PS), bad_table()));
+    cases.push(dies(
+        "table/2m-page-beyond",
+        || entry(2, (8 << 20) | pte::KERNEL | pte::PS),
+        bad_table(),
+    ));
     cases.push(hostile("table/2m-page-across-the-limit", || {
         // Only 1 MiB of the page is the guest's: its first word may be read or refused, its last may not.
         let build = |offset| {
             let mut guest = Guest::new(attack::READ);
             guest.init.pfn_limit = (3 << 20) / PAGE;
-            guest.tables.set(TARGET, 2, (2 << 20) | pte::KERNEL | pte::PS);
+            guest
+                .tables
+                .set(TARGET, 2, (2 << 20) | pte::KERNEL | pte::PS);
             guest.param(0, TARGET + offset);
             guest
         };
         let reason = build(0).run()?;
-        check!(reason == "POWEROFF: 0" || reason.starts_with("bad page"), "first word: got {reason:?}");
+        check!(
+            reason == "POWEROFF: 0" || reason.starts_with("bad page"),
+            "first word: got {reason:?}"
+        );
         for offset in [(1 << 20), (2 << 20) - 8] {
-            super::expect_death(build(offset), &bad_table()).map_err(|e| format!("offset {offset:#x}: {e}"))?;
+            super::expect_death(build(offset), &bad_table())
+                .map_err(|e| format!("offset {offset:#x}: {e}"))?;
         }
         Ok(())
     }));
     cases.push(hostile("table/1g-page", || {
         let reason = entry(3, pte::KERNEL | pte::PS).run()?;
-        check!(reason == "POWEROFF: 0" || reason.starts_with("bad page") || reason.starts_with("unhandled trap 14"), "first word of it: {reason:?}");
+        check!(
+            reason == "POWEROFF: 0"
+                || reason.starts_with("bad page")
+                || reason.starts_with("unhandled trap 14"),
+            "first word of it: {reason:?}"
+        );
         let mut guest = entry(3, pte::KERNEL | pte::PS);
         guest.param(0, TARGET + MEMORY);
         let reason = guest.run()?;
-        check!(reason.starts_with("bad page") || reason.starts_with("unhandled trap 14"), "beyond the limit: {reason:?}");
+        check!(
+            reason.starts_with("bad page") || reason.starts_with("unhandled trap 14"),
+            "beyond the limit: {reason:?}"
+        );
         Ok(())
     }));
     cases.push(hostile("table/top-level-with-the-size-bit", || {
         let reason = entry(4, pte::TABLE | pte::PS | TABLES).run()?;
-        check!(reason.starts_with("bad page") || reason.starts_with("unhandled trap 14"), "{reason:?}");
+        check!(
+            reason.starts_with("bad page") || reason.starts_with("unhandled trap 14"),
+            "{reason:?}"
+        );
         Ok(())
     }));
     cases.push(dies("address/not-mapped", || entry(1, 0), trap(14, TARGET)));
-    cases.push(dies("address/not-mapped-written", || write_entry(1, 0), trap(14, TARGET)));
-    cases.push(dies("address/read-only-written", || write_entry(1, pte::P | FREE), trap(14, TARGET)));
-    cases.push(dies("address/not-canonical", || {
-        let mut guest = Guest::new(attack::READ);
-        guest.param(0, 1 << 63);
-        guest
-    }, trap(13, 0)));
-    cases.push(dies("address/jump-not-canonical", || {
-        let mut guest = Guest::new(attack::JUMP);
-        guest.param(0, 1 << 63);
-        guest
-    }, trap_anywhere(13, 0)));
-    cases.push(dies("address/jump-just-over-the-lower-half", || {
-        let mut guest = Guest::new(attack::JUMP);
-        guest.param(0, 0x8000_0000_0000);
-        guest
-    }, any([trap_anywhere(13, 0), trap_anywhere(14, 0x8000_0000_0000)])));
-    cases.push(dies("address/jump-into-nothing", || {
-        let mut guest = Guest::new(attack::JUMP);
-        guest.param(0, TARGET);
-        guest
-    }, trap_anywhere(14, TARGET)));
-    cases.push(dies("address/jump-to-a-page-not-executable", || {
-        let mut guest = Guest::new(attack::JUMP);
-        guest.tables.map(TARGET, FREE, pte::KERNEL | pte::NX);
-        guest.param(0, TARGET);
-        guest
-    }, trap_anywhere(14, TARGET)));
+    cases.push(dies(
+        "address/not-mapped-written",
+        || write_entry(1, 0),
+        trap(14, TARGET),
+    ));
+    cases.push(dies(
+        "address/read-only-written",
+        || write_entry(1, pte::P | FREE),
+        trap(14, TARGET),
+    ));
+    cases.push(dies(
+        "address/not-canonical",
+        || {
+            let mut guest = Guest::new(attack::READ);
+            guest.param(0, 1 << 63);
+            guest
+        },
+        trap(13, 0),
+    ));
+    cases.push(dies(
+        "address/jump-not-canonical",
+        || {
+            let mut guest = Guest::new(attack::JUMP);
+            guest.param(0, 1 << 63);
+            guest
+        },
+        trap_anywhere(13, 0),
+    ));
+    cases.push(dies(
+        "address/jump-just-over-the-lower-half",
+        || {
+            let mut guest = Guest::new(attack::JUMP);
+            guest.param(0, 0x8000_0000_0000);
+            guest
+        },
+        any([trap_anywhere(13, 0), trap_anywhere(14, 0x8000_0000_0000)]),
+    ));
+    cases.push(dies(
+        "address/jump-into-nothing",
+        || {
+            let mut guest = Guest::new(attack::JUMP);
+            guest.param(0, TARGET);
+            guest
+        },
+        trap_anywhere(14, TARGET),
+    ));
+    cases.push(dies(
+        "address/jump-to-a-page-not-executable",
+        || {
+            let mut guest = Guest::new(attack::JUMP);
+            guest.tables.map(TARGET, FREE, pte::KERNEL | pte::NX);
+            guest.param(0, TARGET);
+            guest
+        },
+        trap_anywhere(14, TARGET),
+    ));
 
     // The Launcher's promise of memory, broken.
     cases.push(hostile("memory/a-hole", || {
         let mut guest = Guest::new(attack::READ);
         guest.param(0, va(FREE));
-        guest.ram.protect(FREE, PAGE, nix::sys::mman::ProtFlags::PROT_NONE);
+        guest
+            .ram
+            .protect(FREE, PAGE, nix::sys::mman::ProtFlags::PROT_NONE);
         let reason = guest.run()?;
-        check!(reason.starts_with("failed to get page") || reason.starts_with("bad "), "got {reason:?}");
+        check!(
+            reason.starts_with("failed to get page") || reason.starts_with("bad "),
+            "got {reason:?}"
+        );
         Ok(())
     }));
     cases.push(hostile("memory/not-writable", || {
         let mut guest = Guest::new(attack::WRITE);
         guest.param(0, va(FREE));
-        guest.ram.protect(FREE, PAGE, nix::sys::mman::ProtFlags::PROT_READ);
+        guest
+            .ram
+            .protect(FREE, PAGE, nix::sys::mman::ProtFlags::PROT_READ);
         let reason = guest.run()?;
-        check!(reason.starts_with("failed to get page") || reason.starts_with("bad "), "got {reason:?}");
+        check!(
+            reason.starts_with("failed to get page") || reason.starts_with("bad "),
+            "got {reason:?}"
+        );
         Ok(())
     }));
     cases.push(hostile("memory/taken-away", taken_away));
@@ -144,39 +215,62 @@ pub(super) fn cases() -> Vec<Case> {
         ("all-ones", u64::MAX),
         ("page-number-wraps", 1 << 63),
     ] {
-        cases.push(dies(format!("pgdir/{what}"), move || {
-            let mut guest = Guest::new(work::SURVIVED);
-            guest.call([hc::NEW_PGTABLE, cr3, 0, 0]);
-            guest
-        }, starts("bad ")));
-        cases.push(dies(format!("pgdir/mov-to-cr3-{what}"), move || {
-            let mut guest = Guest::new(attack::MOV_CR3);
-            guest.param(0, cr3);
-            guest
-        }, any([starts("bad "), trap(13, 0)])));
+        cases.push(dies(
+            format!("pgdir/{what}"),
+            move || {
+                let mut guest = Guest::new(work::SURVIVED);
+                guest.call([hc::NEW_PGTABLE, cr3, 0, 0]);
+                guest
+            },
+            starts("bad "),
+        ));
+        cases.push(dies(
+            format!("pgdir/mov-to-cr3-{what}"),
+            move || {
+                let mut guest = Guest::new(attack::MOV_CR3);
+                guest.param(0, cr3);
+                guest
+            },
+            any([starts("bad "), trap(13, 0)]),
+        ));
     }
-    cases.push(dies("pgdir/empty", || {
-        let mut guest = Guest::new(work::SURVIVED);
-        guest.call([hc::NEW_PGTABLE, FREE, 0, 0]);
-        guest
-    }, starts("unhandled trap 14 at 0xffffffff8001")));
-    cases.push(dies("pgdir/empty-with-handlers", || {
-        let mut guest = Guest::new(work::SURVIVED);
-        guest.traps();
-        guest.call([hc::NEW_PGTABLE, FREE, 0, 0]);
-        guest
-    }, starts("bad stack page")));
-    cases.push(dies("pgdir/garbage", || {
-        let mut guest = Guest::new(work::SURVIVED);
-        guest.ram.set_bytes(FREE, &[0xa5; 4096]);
-        guest.call([hc::NEW_PGTABLE, FREE, 0, 0]);
-        guest
-    }, any([starts("bad "), starts("unhandled trap 14")])));
+    cases.push(dies(
+        "pgdir/empty",
+        || {
+            let mut guest = Guest::new(work::SURVIVED);
+            guest.call([hc::NEW_PGTABLE, FREE, 0, 0]);
+            guest
+        },
+        starts("unhandled trap 14 at 0xffffffff8001"),
+    ));
+    cases.push(dies(
+        "pgdir/empty-with-handlers",
+        || {
+            let mut guest = Guest::new(work::SURVIVED);
+            guest.traps();
+            guest.call([hc::NEW_PGTABLE, FREE, 0, 0]);
+            guest
+        },
+        starts("bad stack page"),
+    ));
+    cases.push(dies(
+        "pgdir/garbage",
+        || {
+            let mut guest = Guest::new(work::SURVIVED);
+            guest.ram.set_bytes(FREE, &[0xa5; 4096]);
+            guest.call([hc::NEW_PGTABLE, FREE, 0, 0]);
+            guest
+        },
+        any([starts("bad "), starts("unhandled trap 14")]),
+    ));
     cases.push(survives("pgdir/many", || {
         // Far more top-level tables than anybody caches, round after round.
         let mut guest = Guest::new(attack::MANY_TABLES);
         for i in 0..64 {
-            guest.ram.set_word(FREE + i * PAGE + 511 * 8, guest.ram.word(guest.tables.top + 511 * 8));
+            guest.ram.set_word(
+                FREE + i * PAGE + 511 * 8,
+                guest.ram.word(guest.tables.top + 511 * 8),
+            );
         }
         guest.param(0, FREE).param(1, 64).param(2, 20);
         guest
@@ -184,7 +278,11 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(hostile("table/many-addresses", || {
         // Far apart, so that each needs tables of its own in the shadow: bounded there, and right all the same.
         let mut guest = Guest::new(attack::TOUCH_MANY);
-        let (level3, level2, level1) = (guest.tables.page(), guest.tables.page(), guest.tables.page());
+        let (level3, level2, level1) = (
+            guest.tables.page(),
+            guest.tables.page(),
+            guest.tables.page(),
+        );
         for i in 0..512 {
             guest.ram.set_word(level3 + 8 * i, level2 | pte::TABLE);
             guest.ram.set_word(level2 + 8 * i, level1 | pte::TABLE);
@@ -193,9 +291,17 @@ pub(super) fn cases() -> Vec<Case> {
         let slot = crate::tables::index(TARGET, 4);
         let at = guest.tables.top + 8 * slot;
         guest.ram.set_word(at, level3 | pte::TABLE);
-        guest.param(0, TARGET).param(1, 1 << 21).param(2, 4000).param(3, 2);
+        guest
+            .param(0, TARGET)
+            .param(1, 1 << 21)
+            .param(2, 4000)
+            .param(3, 2);
         guest.run_to_poweroff(0)?;
-        same("what 8000 touches of one page left", guest.ram.word(FREE), 8000)
+        same(
+            "what 8000 touches of one page left",
+            guest.ram.word(FREE),
+            8000,
+        )
     }));
 
     // Tables that map themselves.
@@ -203,24 +309,46 @@ pub(super) fn cases() -> Vec<Case> {
         let mut guest = recursive(FREE | pte::KERNEL);
         guest.ram.set_word(FREE, 0x600d);
         guest.run_to_poweroff(0)?;
-        same("the entry, seen through itself", guest.out(0) & !(pte::A | pte::D), (FREE + PAGE) | pte::KERNEL)?;
+        same(
+            "the entry, seen through itself",
+            guest.out(0) & !(pte::A | pte::D),
+            (FREE + PAGE) | pte::KERNEL,
+        )?;
         same("what the changed entry maps", guest.out(1), 0x600d)
     }));
-    cases.push(dies("recursive/maps-beyond-the-limit", || recursive(MEMORY | pte::KERNEL), starts("bad page table entry")));
-    cases.push(dies("recursive/maps-far-beyond-the-limit", || recursive(0x000f_ffff_0000_0000 | pte::KERNEL), starts("bad page table entry")));
-    cases.push(dies("recursive/writes-the-switchers-slot", || {
-        let mut guest = Guest::new(attack::READ);
-        // The guest's own slot 256: a table of its own, and a read through it.
-        guest.tables.map(SWITCHER_4LEVEL + (500 << 30), FREE, pte::KERNEL);
-        guest.param(0, SWITCHER_4LEVEL + (500 << 30));
-        guest
-    }, starts("attempt to access switcher pages")));
-    cases.push(dies("recursive/code-as-a-table", || {
-        let mut guest = Guest::new(attack::READ);
-        guest.tables.set(TARGET, 4, KIT | pte::TABLE);
-        guest.param(0, TARGET);
-        guest
-    }, any([starts("bad page"), starts("unhandled trap 14")])));
+    cases.push(dies(
+        "recursive/maps-beyond-the-limit",
+        || recursive(MEMORY | pte::KERNEL),
+        starts("bad page table entry"),
+    ));
+    cases.push(dies(
+        "recursive/maps-far-beyond-the-limit",
+        || recursive(0x000f_ffff_0000_0000 | pte::KERNEL),
+        starts("bad page table entry"),
+    ));
+    cases.push(dies(
+        "recursive/writes-the-switchers-slot",
+        || {
+            let mut guest = Guest::new(attack::READ);
+            // The guest's own slot 256: a table of its own, and a read through it.
+            guest
+                .tables
+                .map(SWITCHER_4LEVEL + (500 << 30), FREE, pte::KERNEL);
+            guest.param(0, SWITCHER_4LEVEL + (500 << 30));
+            guest
+        },
+        starts("attempt to access switcher pages"),
+    ));
+    cases.push(dies(
+        "recursive/code-as-a-table",
+        || {
+            let mut guest = Guest::new(attack::READ);
+            guest.tables.set(TARGET, 4, KIT | pte::TABLE);
+            guest.param(0, TARGET);
+            guest
+        },
+        any([starts("bad page"), starts("unhandled trap 14")]),
+    ));
 
     // Changed behind the Host's back.
     cases.push(survives("table/flips-for-ever", || {
@@ -228,35 +356,62 @@ pub(super) fn cases() -> Vec<Case> {
         guest.traps();
         guest.tables.map(TARGET, FREE, pte::KERNEL);
         let at = guest.tables.entry(TARGET, 1);
-        guest.param(0, va(at)).param(1, 0).param(2, TARGET).param(3, 200);
+        guest
+            .param(0, va(at))
+            .param(1, 0)
+            .param(2, TARGET)
+            .param(3, 200);
         guest
     }));
-    for (what, value) in [("page", MEMORY | pte::KERNEL | pte::A | pte::D), ("highest", pte::FRAME | pte::KERNEL | pte::A | pte::D)] {
-        cases.push(dies(format!("set-pte/{what}-beyond-the-limit"), move || {
-            let mut guest = Guest::new(attack::READ);
-            guest.tables.set(TARGET, 1, value);
-            guest.call([hc::SET_PTE, guest.tables.top, TARGET, value]);
-            guest.param(0, TARGET);
-            guest
-        }, starts("bad page table entry")));
-        cases.push(hostile(format!("set-pte/{what}-beyond-the-limit-said-only-to-the-host"), move || {
-            // The entry in memory is good, the one told to the Host is not.
-            let mut guest = Guest::new(attack::READ);
-            guest.tables.map(TARGET, FREE, pte::KERNEL);
-            guest.call([hc::SET_PTE, guest.tables.top, TARGET, value]);
-            guest.param(0, TARGET);
-            let reason = guest.run()?;
-            check!(reason.starts_with("bad page table entry") || reason == "POWEROFF: 0" && guest.out(0) == 0, "got {reason:?} and read {:#x}", guest.out(0));
-            Ok(())
-        }));
+    for (what, value) in [
+        ("page", MEMORY | pte::KERNEL | pte::A | pte::D),
+        ("highest", pte::FRAME | pte::KERNEL | pte::A | pte::D),
+    ] {
+        cases.push(dies(
+            format!("set-pte/{what}-beyond-the-limit"),
+            move || {
+                let mut guest = Guest::new(attack::READ);
+                guest.tables.set(TARGET, 1, value);
+                guest.call([hc::SET_PTE, guest.tables.top, TARGET, value]);
+                guest.param(0, TARGET);
+                guest
+            },
+            starts("bad page table entry"),
+        ));
+        cases.push(hostile(
+            format!("set-pte/{what}-beyond-the-limit-said-only-to-the-host"),
+            move || {
+                // The entry in memory is good, the one told to the Host is not.
+                let mut guest = Guest::new(attack::READ);
+                guest.tables.map(TARGET, FREE, pte::KERNEL);
+                guest.call([hc::SET_PTE, guest.tables.top, TARGET, value]);
+                guest.param(0, TARGET);
+                let reason = guest.run()?;
+                check!(
+                    reason.starts_with("bad page table entry")
+                        || reason == "POWEROFF: 0" && guest.out(0) == 0,
+                    "got {reason:?} and read {:#x}",
+                    guest.out(0)
+                );
+                Ok(())
+            },
+        ));
     }
     cases.push(hostile("set-pte/into-the-switchers-slot", || {
         let mut guest = Guest::new(attack::READ);
-        guest.call([hc::SET_PTE, guest.tables.top, SWITCHER_4LEVEL, FREE | pte::KERNEL | pte::A | pte::D]);
+        guest.call([
+            hc::SET_PTE,
+            guest.tables.top,
+            SWITCHER_4LEVEL,
+            FREE | pte::KERNEL | pte::A | pte::D,
+        ]);
         guest.ram.set_word(FREE, 0x0bad_0bad);
         guest.param(0, SWITCHER_4LEVEL);
         let _ = guest.run()?;
-        check!(guest.out(0) != 0x0bad_0bad, "the guest's page appeared in the Switcher's slot");
+        check!(
+            guest.out(0) != 0x0bad_0bad,
+            "the guest's page appeared in the Switcher's slot"
+        );
         Ok(())
     }));
     cases.push(hostile("set-table/of-the-switchers-slot", || {
@@ -265,7 +420,10 @@ pub(super) fn cases() -> Vec<Case> {
             guest.call([hc::SET_TABLE, guest.tables.top, SWITCHER_4LEVEL, level]);
         }
         let reason = guest.run()?;
-        check!(reason == "POWEROFF: 0" || reason.starts_with("attempt to access switcher pages"), "got {reason:?}");
+        check!(
+            reason == "POWEROFF: 0" || reason.starts_with("attempt to access switcher pages"),
+            "got {reason:?}"
+        );
         Ok(())
     }));
     cases

@@ -45,7 +45,9 @@ fn hostile(name: impl std::fmt::Display, attack: impl Fn() -> Outcome + 'static)
         let second = bystander.finish();
         outcome?;
         second?;
-        Guest::new(work::SURVIVED).run_to_poweroff(0).map_err(|e| format!("the good guest afterwards: {e}"))
+        Guest::new(work::SURVIVED)
+            .run_to_poweroff(0)
+            .map_err(|e| format!("the good guest afterwards: {e}"))
     })
 }
 
@@ -92,9 +94,8 @@ impl Want {
         match self {
             Self::Is(text) => reason == text,
             Self::Starts(text) => reason.starts_with(text.as_str()),
-            Self::Trap(vector, error, range) => {
-                parse_trap(reason).is_some_and(|(v, at, e)| v == *vector && e == *error && range.contains(&at))
-            }
+            Self::Trap(vector, error, range) => parse_trap(reason)
+                .is_some_and(|(v, at, e)| v == *vector && e == *error && range.contains(&at)),
             Self::Any(wants) => wants.iter().any(|want| want.fits(reason)),
         }
     }
@@ -104,18 +105,31 @@ impl Want {
             Self::Is(text) => format!("{text:?}"),
             Self::Starts(text) => format!("\"{text}...\""),
             Self::Trap(vector, error, range) => {
-                format!("\"unhandled trap {vector} at [{:#x} to {:#x}] ({error:#x})\"", range.start, range.end)
+                format!(
+                    "\"unhandled trap {vector} at [{:#x} to {:#x}] ({error:#x})\"",
+                    range.start, range.end
+                )
             }
-            Self::Any(wants) => wants.iter().map(Self::describe).collect::<Vec<_>>().join(" or "),
+            Self::Any(wants) => wants
+                .iter()
+                .map(Self::describe)
+                .collect::<Vec<_>>()
+                .join(" or "),
         }
     }
 }
 
 /// Takes `unhandled trap VECTOR at 0xRIP (0xERROR)` apart.
 fn parse_trap(reason: &str) -> Option<(u64, u64, u64)> {
-    let (vector, rest) = reason.strip_prefix("unhandled trap ")?.split_once(" at 0x")?;
+    let (vector, rest) = reason
+        .strip_prefix("unhandled trap ")?
+        .split_once(" at 0x")?;
     let (rip, error) = rest.strip_suffix(')')?.split_once(" (0x")?;
-    Some((vector.parse().ok()?, u64::from_str_radix(rip, 16).ok()?, u64::from_str_radix(error, 16).ok()?))
+    Some((
+        vector.parse().ok()?,
+        u64::from_str_radix(rip, 16).ok()?,
+        u64::from_str_radix(error, 16).ok()?,
+    ))
 }
 
 /// Boots the guest, runs it to its end and looks at the reason.
@@ -125,7 +139,10 @@ fn expect_death(mut guest: Guest, want: &Want) -> Outcome {
         Ok(())
     } else {
         let traps: Vec<_> = guest.trap_log().into_iter().take(2).collect();
-        Err(format!("expected the guest to die of {}, got {reason:?}; its traps: {traps:x?}", want.describe()))
+        Err(format!(
+            "expected the guest to die of {}, got {reason:?}; its traps: {traps:x?}",
+            want.describe()
+        ))
     }
 }
 

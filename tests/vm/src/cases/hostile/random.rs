@@ -26,7 +26,22 @@ impl Dice {
     /// A word of the kind that finds mistakes.
     fn nasty(&mut self) -> u64 {
         const WORDS: [u64; 16] = [
-            0, 1, 2, 0x1000, DATA, DMA, FREE, MEMORY - 8, MEMORY, PAGE_OFFSET, TABLES, 0xffff_8000_0000_0000, 1 << 63, u64::MAX, 0x101, 0x69,
+            0,
+            1,
+            2,
+            0x1000,
+            DATA,
+            DMA,
+            FREE,
+            MEMORY - 8,
+            MEMORY,
+            PAGE_OFFSET,
+            TABLES,
+            0xffff_8000_0000_0000,
+            1 << 63,
+            u64::MAX,
+            0x101,
+            0x69,
         ];
         match self.below(4) {
             0 => self.word(),
@@ -43,7 +58,10 @@ fn run(guest: &mut Guest) -> Outcome {
     for _ in 0..4 {
         match guest.step()? {
             Event::Died(reason) => {
-                check!(!reason.is_empty() && reason.len() < 1024, "a strange reason: {reason:?}");
+                check!(
+                    !reason.is_empty() && reason.len() < 1024,
+                    "a strange reason: {reason:?}"
+                );
                 return Ok(());
             }
             Event::Signal => return Ok(()),
@@ -69,7 +87,8 @@ pub(super) fn cases() -> Vec<Case> {
                 }
                 for _ in 0..40 {
                     // Not those that end it at once, or most would be short.
-                    let number = [0, 4, 5, 6, 7, 9, 12, 13, 14, 15, 17, 19][dice.below(12) as usize];
+                    let number =
+                        [0, 4, 5, 6, 7, 9, 12, 13, 14, 15, 17, 19][dice.below(12) as usize];
                     guest.call([number, dice.nasty(), dice.nasty(), dice.nasty()]);
                 }
                 run(&mut guest).map_err(|e| format!("round {round}: {e}"))?;
@@ -99,13 +118,26 @@ pub(super) fn cases() -> Vec<Case> {
                 for table in 0..4 {
                     for _ in 0..20 {
                         let slot = 1 + dice.below(500);
-                        let frame = if dice.below(4) == 0 { dice.word() } else { dice.below(MEMORY) };
+                        let frame = if dice.below(4) == 0 {
+                            dice.word()
+                        } else {
+                            dice.below(MEMORY)
+                        };
                         let value = frame & pte::FRAME | dice.word() & (0xfff | pte::NX) | pte::P;
                         guest.ram.set_word(TABLES + table * PAGE + 8 * slot, value);
                     }
                 }
-                let start = [0, 0xffff_8080_0000_0000, 0xffff_ff80_0000_0000, 0xffff_ffff_0000_0000][dice.below(4) as usize];
-                guest.param(0, start).param(1, 1 << (12 + 9 * dice.below(4))).param(2, 300).param(3, 2);
+                let start = [
+                    0,
+                    0xffff_8080_0000_0000,
+                    0xffff_ff80_0000_0000,
+                    0xffff_ffff_0000_0000,
+                ][dice.below(4) as usize];
+                guest
+                    .param(0, start)
+                    .param(1, 1 << (12 + 9 * dice.below(4)))
+                    .param(2, 300)
+                    .param(3, 2);
                 run(&mut guest).map_err(|e| format!("round {round}: {e}"))?;
             }
             Ok(())

@@ -15,8 +15,19 @@ const TF: u64 = 1 << 8;
 fn ends_or_traps(guest: &mut Guest) -> crate::harness::Outcome<String> {
     guest.traps().interrupts();
     let reason = guest.run()?;
-    let fine = reason == "POWEROFF: 0" || ["POWEROFF: 110", "POWEROFF: 111", "POWEROFF: 112", "POWEROFF: 113", "POWEROFF: 114"].contains(&reason.as_str());
-    check!(fine, "expected the end, or a trap of the guest's own, got {reason:?}");
+    let fine = reason == "POWEROFF: 0"
+        || [
+            "POWEROFF: 110",
+            "POWEROFF: 111",
+            "POWEROFF: 112",
+            "POWEROFF: 113",
+            "POWEROFF: 114",
+        ]
+        .contains(&reason.as_str());
+    check!(
+        fine,
+        "expected the end, or a trap of the guest's own, got {reason:?}"
+    );
     Ok(reason)
 }
 
@@ -27,13 +38,24 @@ pub(super) fn cases() -> Vec<Case> {
             for selector in (0..0x90u64).chain([0xf8, 0xfb, 0x100, 0x12f, 0x130, 0xfff8, 0xfffb]) {
                 let mut guest = Guest::new(attack::FAR);
                 guest.param(0, selector).param(1, call);
-                let reason = ends_or_traps(&mut guest).map_err(|e| format!("selector {selector:#x}: {e}"))?;
+                let reason = ends_or_traps(&mut guest)
+                    .map_err(|e| format!("selector {selector:#x}: {e}"))?;
                 let own = matches!(selector, 0x60 | 0x61);
-                check!(reason != "POWEROFF: 0", "a far {name} to selector {selector:#x} worked");
+                check!(
+                    reason != "POWEROFF: 0",
+                    "a far {name} to selector {selector:#x} worked"
+                );
                 // The guest's own code segment is a good target, but at that offset there is nothing.
                 let trap = guest.trap(0);
-                let fine = if own { trap.vector == 14 } else { trap.error == selector & !3 && matches!(trap.vector, 11 | 13) };
-                check!(fine && trap.cs == sel::KERNEL_CS, "selector {selector:#x}: {trap:x?}");
+                let fine = if own {
+                    trap.vector == 14
+                } else {
+                    trap.error == selector & !3 && matches!(trap.vector, 11 | 13)
+                };
+                check!(
+                    fine && trap.cs == sel::KERNEL_CS,
+                    "selector {selector:#x}: {trap:x?}"
+                );
             }
             Ok(())
         }));
@@ -52,43 +74,94 @@ pub(super) fn cases() -> Vec<Case> {
     ] {
         cases.push(hostile(format!("iretq/{name}"), move || {
             let mut guest = Guest::new(attack::IRET);
-            guest.param(0, cs).param(1, 0x202).param(2, sel::KERNEL_DS).param(3, 0);
+            guest
+                .param(0, cs)
+                .param(1, 0x202)
+                .param(2, sel::KERNEL_DS)
+                .param(3, 0);
             let reason = ends_or_traps(&mut guest)?;
             check!(reason == "POWEROFF: 113", "expected #GP, got {reason:?}");
-            same("the error code names the selector", guest.trap(0).error, cs & !3)
+            same(
+                "the error code names the selector",
+                guest.trap(0).error,
+                cs & !3,
+            )
         }));
     }
-    for (name, cs, ss) in [("32-bit-user", 0x23, 0x2b), ("user-with-kernel-stack", 0x33, 0x69), ("kernel-with-user-stack", 0x61, 0x2b), ("kernel-with-ring-0-stack", 0x61, 0x18), ("kernel-with-null-stack", 0x61, 1), ("kernel-with-null-stack-of-ring-0", 0x61, 0)] {
+    for (name, cs, ss) in [
+        ("32-bit-user", 0x23, 0x2b),
+        ("user-with-kernel-stack", 0x33, 0x69),
+        ("kernel-with-user-stack", 0x61, 0x2b),
+        ("kernel-with-ring-0-stack", 0x61, 0x18),
+        ("kernel-with-null-stack", 0x61, 1),
+        ("kernel-with-null-stack-of-ring-0", 0x61, 0),
+    ] {
         cases.push(hostile(format!("iretq/{name}"), move || {
             let mut guest = Guest::new(attack::IRET);
             guest.user(work::USER_EXIT);
-            guest.param(0, cs).param(1, 0x202).param(2, ss).param(3, if cs & 3 == 3 { USER_VA } else { 0 });
+            guest
+                .param(0, cs)
+                .param(1, 0x202)
+                .param(2, ss)
+                .param(3, if cs & 3 == 3 { USER_VA } else { 0 });
             ends_or_traps(&mut guest).map(drop)
         }));
     }
-    for (name, rip) in [("not-canonical", 1 << 63), ("just-over-the-lower-half", 0x8000_0000_0000), ("nowhere", 0xffff_9000_0000_0000)] {
+    for (name, rip) in [
+        ("not-canonical", 1 << 63),
+        ("just-over-the-lower-half", 0x8000_0000_0000),
+        ("nowhere", 0xffff_9000_0000_0000),
+    ] {
         cases.push(hostile(format!("iretq/to-{name}"), move || {
             let mut guest = Guest::new(attack::IRET);
-            guest.param(0, sel::KERNEL_CS).param(1, 0x202).param(2, sel::KERNEL_DS).param(3, rip);
+            guest
+                .param(0, sel::KERNEL_CS)
+                .param(1, 0x202)
+                .param(2, sel::KERNEL_DS)
+                .param(3, rip);
             let reason = ends_or_traps(&mut guest)?;
-            check!(reason == "POWEROFF: 113" || reason == "POWEROFF: 114", "got {reason:?}");
+            check!(
+                reason == "POWEROFF: 113" || reason == "POWEROFF: 114",
+                "got {reason:?}"
+            );
             Ok(())
         }));
     }
-    for (name, flags) in [("iopl", IOPL), ("if-off", 0), ("everything", 0x3f7fd5 & !TF & !NT)] {
+    for (name, flags) in [
+        ("iopl", IOPL),
+        ("if-off", 0),
+        ("everything", 0x3f7fd5 & !TF & !NT),
+    ] {
         cases.push(hostile(format!("iretq/flags-{name}"), move || {
             let mut guest = Guest::new(attack::IRET);
-            guest.param(0, sel::KERNEL_CS).param(1, flags | 2).param(2, sel::KERNEL_DS).param(3, 0);
+            guest
+                .param(0, sel::KERNEL_CS)
+                .param(1, flags | 2)
+                .param(2, sel::KERNEL_DS)
+                .param(3, 0);
             ends_or_traps(&mut guest).map(drop)
         }));
     }
-    for (name, flags) in [("iopl", IOPL), ("nested-task", NT), ("if-off", 0), ("alignment", 1 << 18), ("virtual-8086", 3 << 17), ("identification", 1 << 21), ("direction", 1 << 10), ("everything-but-trap", 0x3f7fd5 & !TF)] {
+    for (name, flags) in [
+        ("iopl", IOPL),
+        ("nested-task", NT),
+        ("if-off", 0),
+        ("alignment", 1 << 18),
+        ("virtual-8086", 3 << 17),
+        ("identification", 1 << 21),
+        ("direction", 1 << 10),
+        ("everything-but-trap", 0x3f7fd5 & !TF),
+    ] {
         cases.push(hostile(format!("popf/{name}"), move || {
             let mut guest = Guest::new(attack::POPF);
             guest.param(0, flags | 2);
             ends_or_traps(&mut guest)?;
             check!(guest.out(0) & IOPL == 0, "IOPL became {:#x}", guest.out(0));
-            check!(guest.out(0) & 0x200 != 0, "the real interrupt flag went off: {:#x}", guest.out(0));
+            check!(
+                guest.out(0) & 0x200 != 0,
+                "the real interrupt flag went off: {:#x}",
+                guest.out(0)
+            );
             Ok(())
         }));
     }
@@ -96,7 +169,10 @@ pub(super) fn cases() -> Vec<Case> {
         let mut guest = Guest::new(attack::POPF);
         guest.param(0, TF | 2);
         let reason = guest.run()?;
-        check!(reason.starts_with("unhandled trap 1 at 0xffffffff8001"), "got {reason:?}");
+        check!(
+            reason.starts_with("unhandled trap 1 at 0xffffffff8001"),
+            "got {reason:?}"
+        );
         Ok(())
     }));
     cases.push(hostile("trap-flag/across-a-hypercall", || {
@@ -104,7 +180,13 @@ pub(super) fn cases() -> Vec<Case> {
         guest.traps();
         guest.run_to_poweroff(0)?;
         let traps = guest.trap_log();
-        check!(traps.len() >= 6 && traps.iter().all(|t| t.vector == 1 && t.cs == sel::KERNEL_CS), "expected single-step traps, got {traps:x?}");
+        check!(
+            traps.len() >= 6
+                && traps
+                    .iter()
+                    .all(|t| t.vector == 1 && t.cs == sel::KERNEL_CS),
+            "expected single-step traps, got {traps:x?}"
+        );
         Ok(())
     }));
     cases.push(hostile("trap-flag/held-back-by-mov-ss", || {
@@ -113,7 +195,12 @@ pub(super) fn cases() -> Vec<Case> {
         let reason = guest.run()?;
         // SYSCALL with no entry is #UD, after which the kit (RESUME = 1) returns to it for ever: the log then is full of it.
         let traps = guest.trap_log();
-        check!(traps.iter().all(|t| matches!(t.vector, 1 | 6) && t.cs == sel::KERNEL_CS), "{reason:?}, {traps:x?}");
+        check!(
+            traps
+                .iter()
+                .all(|t| matches!(t.vector, 1 | 6) && t.cs == sel::KERNEL_CS),
+            "{reason:?}, {traps:x?}"
+        );
         Ok(())
     }));
     cases.push(hostile("trap-flag/across-a-system-call", || {
@@ -122,8 +209,17 @@ pub(super) fn cases() -> Vec<Case> {
         guest.ram.set_word(RESUME, 1);
         guest.run_to_poweroff(0)?;
         let traps = guest.trap_log();
-        check!(!traps.is_empty() && traps.iter().all(|t| t.vector == 1 && matches!(t.cs, 0x33 | 0x61)), "{traps:x?}");
-        check!(traps.iter().any(|t| t.cs == 0x33), "no single-step trap from ring 3: {traps:x?}");
+        check!(
+            !traps.is_empty()
+                && traps
+                    .iter()
+                    .all(|t| t.vector == 1 && matches!(t.cs, 0x33 | 0x61)),
+            "{traps:x?}"
+        );
+        check!(
+            traps.iter().any(|t| t.cs == 0x33),
+            "no single-step trap from ring 3: {traps:x?}"
+        );
         Ok(())
     }));
     cases.push(survives("selectors/all-of-them", || {
@@ -145,7 +241,11 @@ pub(super) fn cases() -> Vec<Case> {
         guest.param(0, sel::KERNEL_DS);
         guest
     }));
-    for (name, ss) in [("null-of-ring-0", 0), ("null-of-ring-1", 1), ("null-of-ring-3", 3)] {
+    for (name, ss) in [
+        ("null-of-ring-0", 0),
+        ("null-of-ring-1", 1),
+        ("null-of-ring-3", 3),
+    ] {
         cases.push(hostile(format!("stack-selector/{name}"), move || {
             // A CPU lets ring 1 have the null selector of its own ring and no other, and stays in ring 1. QEMU takes each of
             // them for an order to go to ring 0: the Switcher then finds itself on the guest's stack, and must notice.
@@ -153,18 +253,35 @@ pub(super) fn cases() -> Vec<Case> {
             guest.traps().interrupts();
             guest.param(0, ss);
             let reason = guest.run()?;
-            let fine = reason == "POWEROFF: 0" || reason == "POWEROFF: 113" || reason.contains("inside the Switcher");
+            let fine = reason == "POWEROFF: 0"
+                || reason == "POWEROFF: 113"
+                || reason.contains("the Switcher");
             check!(fine, "got {reason:?}");
             Ok(())
         }));
     }
-    for (name, ss) in [("ring-0", 0x18), ("user", 0x2b), ("code", 0x61), ("task-state", 0x41), ("beyond", 0xfff9)] {
+    for (name, ss) in [
+        ("ring-0", 0x18),
+        ("user", 0x2b),
+        ("code", 0x61),
+        ("task-state", 0x41),
+        ("beyond", 0xfff9),
+    ] {
         cases.push(hostile(format!("stack-selector/{name}"), move || {
             let mut guest = Guest::new(attack::STACK_SELECTOR);
             guest.traps();
             guest.param(0, ss);
             let reason = guest.run()?;
-            check!(["POWEROFF: 110", "POWEROFF: 111", "POWEROFF: 112", "POWEROFF: 113"].contains(&reason.as_str()), "expected a trap of the guest's own, got {reason:?}");
+            check!(
+                [
+                    "POWEROFF: 110",
+                    "POWEROFF: 111",
+                    "POWEROFF: 112",
+                    "POWEROFF: 113"
+                ]
+                .contains(&reason.as_str()),
+                "expected a trap of the guest's own, got {reason:?}"
+            );
             Ok(())
         }));
     }

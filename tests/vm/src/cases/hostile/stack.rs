@@ -24,7 +24,14 @@ const STACKS: &[(&str, u64)] = &[
 ];
 
 /// What a guest with RSP there may die of: that its stack is bad, or of the trap itself or of one that pushing raised.
-const REASONS: &[&str] = &["bad stack page", "attempt to access switcher pages", "bad ", "unhandled trap 12 ", "unhandled trap 14 ", "unhandled trap 8 "];
+const REASONS: &[&str] = &[
+    "bad stack page",
+    "attempt to access switcher pages",
+    "bad ",
+    "unhandled trap 12 ",
+    "unhandled trap 14 ",
+    "unhandled trap 8 ",
+];
 
 fn with_stack(at: u64, event: u64) -> Guest {
     let mut guest = Guest::new(attack::BAD_STACK);
@@ -38,52 +45,86 @@ fn with_stack(at: u64, event: u64) -> Guest {
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, at) in STACKS {
-        for (event, what) in [(0, "invalid-opcode"), (2, "page-fault"), (3, "timer"), (5, "breakpoint"), (6, "push")] {
+        for (event, what) in [
+            (0, "invalid-opcode"),
+            (2, "page-fault"),
+            (3, "timer"),
+            (5, "breakpoint"),
+            (6, "push"),
+        ] {
             cases.push(hostile(format!("stack/{name}-{what}"), move || {
                 let guest = &mut with_stack(*at, event);
                 guest.boot()?;
-                let reason = guest.finish_within(2000)?.unwrap_or_else(|| "it lives on".into());
+                let reason = guest
+                    .finish_within(2000)?
+                    .unwrap_or_else(|| "it lives on".into());
                 // The stack on which the CPU pushes for the Switcher is one on which ring 1 can push, too: by an instruction, or
                 // by a trap that reaches it without a visit to the Host.
-                if name.starts_with("switcher") && ["POWEROFF: 6", "POWEROFF: 103", "POWEROFF: 106"].contains(&reason.as_str()) {
+                if name.starts_with("switcher")
+                    && ["POWEROFF: 6", "POWEROFF: 103", "POWEROFF: 106"].contains(&reason.as_str())
+                {
                     return Ok(());
                 }
-                check!(REASONS.iter().any(|text| reason.starts_with(text)), "expected death by a bad stack, got {reason:?}");
+                check!(
+                    REASONS.iter().any(|text| reason.starts_with(text)),
+                    "expected death by a bad stack, got {reason:?}"
+                );
                 Ok(())
             }));
         }
         // The Host has its own stack for these, and pushes nothing on the guest's.
-        cases.push(hostile(format!("stack/{name}-hypercall"), move || with_stack(*at, 1).run_to_poweroff(1)));
-        cases.push(hostile(format!("stack/{name}-emulated"), move || with_stack(*at, 4).run_to_poweroff(4)));
-        cases.push(dies(format!("stack/{name}-with-no-handler"), move || {
-            let mut guest = Guest::new(attack::BAD_STACK);
-            guest.param(0, *at).param(1, 0);
-            guest
-        }, trap(6, 0)));
+        cases.push(hostile(format!("stack/{name}-hypercall"), move || {
+            with_stack(*at, 1).run_to_poweroff(1)
+        }));
+        cases.push(hostile(format!("stack/{name}-emulated"), move || {
+            with_stack(*at, 4).run_to_poweroff(4)
+        }));
+        cases.push(dies(
+            format!("stack/{name}-with-no-handler"),
+            move || {
+                let mut guest = Guest::new(attack::BAD_STACK);
+                guest.param(0, *at).param(1, 0);
+                guest
+            },
+            trap(6, 0),
+        ));
     }
     cases.push(hostile("stack/runs-out", || {
         // A #PF handler that is not there: each fault pushes a frame, until the stack has walked off its mapping.
         let mut guest = Guest::new(attack::FAULT_LOOP);
         guest.gate(14, 0xffff_9000_0000_0000, 0xf, 0);
         guest.boot()?;
-        let reason = guest.finish_within(20_000)?.unwrap_or_else(|| "it lives on".into());
-        check!(REASONS.iter().any(|text| reason.starts_with(text)), "got {reason:?}");
+        let reason = guest
+            .finish_within(20_000)?
+            .unwrap_or_else(|| "it lives on".into());
+        check!(
+            REASONS.iter().any(|text| reason.starts_with(text)),
+            "got {reason:?}"
+        );
         Ok(())
     }));
 
     for ss in [0, 3, 0x68, 0x6a, 0x6b, 0x10, 0x18, 0x2b, 0x33, 0x1_0068, !3] {
-        cases.push(dies(format!("set-stack/segment-{ss:#x}"), move || {
-            let mut guest = Guest::new(work::SURVIVED);
-            guest.call([hc::SET_STACK, ss, va(KSTACK_TOP), 1]);
-            guest
-        }, starts("bad stack segment")));
+        cases.push(dies(
+            format!("set-stack/segment-{ss:#x}"),
+            move || {
+                let mut guest = Guest::new(work::SURVIVED);
+                guest.call([hc::SET_STACK, ss, va(KSTACK_TOP), 1]);
+                guest
+            },
+            starts("bad stack segment"),
+        ));
     }
     for pages in [3, 4, 1 << 32, 1 << 32 | 1, u64::MAX] {
-        cases.push(dies(format!("set-stack/pages-{pages:#x}"), move || {
-            let mut guest = Guest::new(work::SURVIVED);
-            guest.call([hc::SET_STACK, 0x69, va(KSTACK_TOP), pages]);
-            guest
-        }, starts("bad stack pages")));
+        cases.push(dies(
+            format!("set-stack/pages-{pages:#x}"),
+            move || {
+                let mut guest = Guest::new(work::SURVIVED);
+                guest.call([hc::SET_STACK, 0x69, va(KSTACK_TOP), pages]);
+                guest
+            },
+            starts("bad stack pages"),
+        ));
     }
     for (name, at) in STACKS {
         for pages in [1, 2] {
@@ -93,20 +134,29 @@ pub(super) fn cases() -> Vec<Case> {
                 guest.tables.map(va(FREE), FREE, pte::P);
                 guest.call([hc::SET_STACK, 0x69, *at, pages]);
                 let reason = guest.run()?;
-                check!(["bad stack page", "attempt to access switcher pages", "bad "].iter().any(|text| reason.starts_with(text)), "expected death by a bad stack, got {reason:?}");
+                check!(
+                    ["bad stack page", "attempt to access switcher pages", "bad "]
+                        .iter()
+                        .any(|text| reason.starts_with(text)),
+                    "expected death by a bad stack, got {reason:?}"
+                );
                 Ok(())
             }));
         }
     }
-    cases.push(dies("set-stack/never-called", || {
-        // A trap from ring 3 finds no kernel stack at all.
-        let mut guest = Guest::new(work::ENTER_USER);
-        guest.traps();
-        guest.load(USER, USER_STACK_TOP, privileged::UD2);
-        for pa in (USER..USER_STACK_TOP).step_by(PAGE as usize) {
-            guest.tables.map(USER_VA + pa - USER, pa, pte::USER);
-        }
-        guest
-    }, any([starts("bad stack"), trap_anywhere(6, 0)])));
+    cases.push(dies(
+        "set-stack/never-called",
+        || {
+            // A trap from ring 3 finds no kernel stack at all.
+            let mut guest = Guest::new(work::ENTER_USER);
+            guest.traps();
+            guest.load(USER, USER_STACK_TOP, privileged::UD2);
+            for pa in (USER..USER_STACK_TOP).step_by(PAGE as usize) {
+                guest.tables.map(USER_VA + pa - USER, pa, pte::USER);
+            }
+            guest
+        },
+        any([starts("bad stack"), trap_anywhere(6, 0)]),
+    ));
     cases
 }
