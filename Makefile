@@ -13,6 +13,8 @@ Q := $(if $(V),,@)
 cargo_quiet = $(if $(V),,$(if $(wildcard $(1)),--quiet))
 
 tangle_bin := target/debug/tangle
+# What a compiler says of a line in generated/, it says of the chapter's line.
+wrap := $(tangle_bin) wrap --
 target := x86_64-unknown-linux-gnu
 launcher := target/$(target)/release/lguest
 guest := target/guest/release/guest
@@ -104,16 +106,19 @@ payload: tangle
 	$(Q)cp -u $(guest) $(payload)/guests/
 	$(Q)cp -u target/module-$(HOST)/lguest.ko $(payload)/modules/
 
+$(tangle_bin):
+	$(Q)$(MAKE) tangle
+
 # Static, since the VM has no C library.
-launcher:
-	$(Q)cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
+launcher: | $(tangle_bin)
+	$(Q)$(wrap) cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
 		--config 'target.$(target).rustflags=["-Ctarget-feature=+crt-static"]'
 
-guest:
-	$(Q)cargo build $(call cargo_quiet,$(guest)) --release --manifest-path generated/guest/Cargo.toml --target-dir target/guest
+guest: | $(tangle_bin)
+	$(Q)$(wrap) cargo build $(call cargo_quiet,$(guest)) --release --manifest-path generated/guest/Cargo.toml --target-dir target/guest
 
-module:
-	$(Q)scripts/module-build generated/module target/module-$(HOST)
+module: | $(tangle_bin)
+	$(Q)$(wrap) scripts/module-build generated/module target/module-$(HOST)
 
 vmtests:
 	$(Q)cd tests/vm && cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
