@@ -473,10 +473,13 @@ fn replace(out: &Path, path: &str, text: &str) -> Result<(), Error> {
     let target = out.join(path);
     let parent = target.parent().unwrap_or(out);
     let own = out.join(map::DIRECTORY);
-    for directory in [parent, &own] {
-        fs::create_dir_all(directory).map_err(|error| Error::Io("create", directory.to_owned(), error))?;
-    }
     let new = own.join(format!("new-{}", std::process::id()));
+    for directory in [parent, &own] {
+        // To ask is cheaper than to try in vain.
+        if !directory.is_dir() {
+            fs::create_dir_all(directory).map_err(|error| Error::Io("create", directory.to_owned(), error))?;
+        }
+    }
     fs::write(&new, text)
         .and_then(|()| {
             if text.starts_with("#!/") {

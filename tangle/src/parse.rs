@@ -188,6 +188,9 @@ impl Open {
                 for line in &mut self.lines {
                     line.reference = reference(&self.body, &line.body);
                 }
+                // A book has many of these, and they live as long as it does.
+                self.lines.shrink_to_fit();
+                self.body.shrink_to_fit();
                 let text = &source.text()[self.range.clone()];
                 parsed.fences.push(Fence {
                     range: self.range.start..self.range.start + text.trim_end().len(),

@@ -110,6 +110,8 @@ fn expand(model: &Model, file: FragmentId) -> File {
         let shift = indent.chars().count().cast_signed() - line.prefix.cast_signed();
         out.span(piece.source, line.number, shift, piece.fragment);
     }
+    out.text.shrink_to_fit();
+    out.spans.shrink_to_fit();
     out
 }
 

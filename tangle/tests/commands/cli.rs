@@ -135,3 +135,43 @@ fn a_generated_script_runs() {
         .unwrap();
     assert!(stdout(&output).starts_with("said again"));
 }
+
+#[test]
+fn a_new_book_tangles_at_once() {
+    let book = tempfile::tempdir().unwrap();
+    let output = tangle(book.path(), &["init"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stdout(&tangle(book.path(), &["init"])), "nothing to do\n");
+    assert_eq!(stdout(&tangle(book.path(), &[])), "tangled 1 file, 1 written\n");
+    assert!(
+        fs::read_to_string(book.path().join("book.toml"))
+            .unwrap()
+            .contains("[preprocessor.tangle]")
+    );
+    assert!(book.path().join("generated/.gitignore").exists());
+}
+
+#[test]
+fn watching_runs_a_command_after_a_change() {
+    let book = copy("program");
+    let output = tangle(
+        book.path(),
+        &[
+            "watch",
+            "--once",
+            "--interval=10",
+            "--",
+            "sh",
+            "-c",
+            "echo \"ran for $TANGLE_CHANGED\"; exit 3",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("changed 2 files\n"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("ran for module/device.rs\nrun.sh\n"),
+        "{}",
+        stdout(&output)
+    );
+    assert!(stdout(&output).ends_with("failed\n"), "{}", stdout(&output));
+}

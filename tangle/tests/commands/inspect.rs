@@ -81,7 +81,11 @@ fn the_system_as_of_a_chapter() {
     assert_eq!(stdout(&tangle(book.path(), &["states", "--runs"])), "L010\n");
     let output = tangle(book.path(), &["--as-of", "L010", "--out", "then", "--verbose"]);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(stderr(&output).contains("<<log it>> is not defined yet"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("<<log it>> is not defined yet"),
+        "{}",
+        stderr(&output)
+    );
     let then = fs::read_to_string(book.path().join("then/module/device.rs")).unwrap();
     tangle(book.path(), &[]);
     let now = fs::read_to_string(book.path().join("generated/module/device.rs")).unwrap();

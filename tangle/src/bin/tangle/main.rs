@@ -1,9 +1,12 @@
 //! The `tangle` command.
 
+#[cfg(feature = "mdbook")]
+mod init;
 mod inspect;
 mod shared;
 mod stitch;
 mod tangle;
+mod watch;
 mod whereis;
 mod wrap;
 
@@ -54,6 +57,11 @@ struct Cli {
 enum Command {
     /// Write the files (this is also what `tangle` alone does)
     Tangle(tangle::Options),
+    /// Start a book, or add tangle to one
+    #[cfg(feature = "mdbook")]
+    Init(init::Options),
+    /// Tangle again whenever a chapter is saved, and run a command then
+    Watch(watch::Options),
     /// Bring edits of the generated files back into the chapters
     Stitch(stitch::Options),
     /// Find the mistakes of the book, and write nothing
@@ -76,6 +84,9 @@ fn main() -> ExitCode {
         None => tangle::run(&cli.tangle),
         Some(Command::Tangle(options)) => tangle::run(&options),
         Some(Command::Stitch(options)) => stitch::run(&options),
+        #[cfg(feature = "mdbook")]
+        Some(Command::Init(options)) => init::run(&options),
+        Some(Command::Watch(options)) => watch::run(&options),
         Some(Command::Check(options)) => options.run(),
         Some(Command::Where(options)) => whereis::run(&options),
         Some(Command::Graph(options)) => options.run(),

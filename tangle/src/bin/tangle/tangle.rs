@@ -86,7 +86,10 @@ pub fn run(options: &Options) -> Result<Status, Error> {
     };
     let map = program.tangled.line_map(&project.book, &program.model);
     let out = options.place.out(&project.out);
-    let report = disk::write(out, &program.tangled, &map, mode)?;
+    // What is written is all that is needed from here on.
+    let tangled = program.tangled;
+    drop((project.book, program.model));
+    let report = disk::write(out, &tangled, &map, mode)?;
     if !options.check {
         record::write_stamp(out, &fingerprint, &map)
             .map_err(|error| Error::Io("write", out.join(record::STAMP), error))?;
