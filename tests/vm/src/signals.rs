@@ -72,8 +72,8 @@ impl Alarm {
         event.sigev_signo = libc::SIGALRM;
         event.sigev_notify_thread_id = gettid().as_raw();
         let mut timer = std::ptr::null_mut();
-        // SAFETY: both structures live across the call.
         assert_eq!(
+            // SAFETY: both structures live across the call.
             unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) },
             0,
             "timer_create"
@@ -86,8 +86,8 @@ impl Alarm {
             it_interval: time,
             it_value: time,
         };
-        // SAFETY: the timer was just made.
         assert_eq!(
+            // SAFETY: the timer was just made.
             unsafe { libc::timer_settime(timer, 0, &spec, std::ptr::null_mut()) },
             0,
             "timer_settime"

@@ -89,7 +89,7 @@ blob! {
         "wrgsbase rax",
         "mov rbx, -4096",
         "wrfsbase rbx",
-        "mov qword ptr [r15 + DATA], 0x200",
+        // Interrupts are off until it sleeps, so none comes too early.
         "hcall 9, 1000000",
         "hcall 10",
         "hcall 0",

@@ -222,25 +222,17 @@ pub(super) fn cases() -> Vec<Case> {
             guest.boot()?;
             let ram = guest.ram.clone();
             let waiter = std::thread::spawn(move || {
-                let came = wait_until("20 ticks came and the program counts", || {
-                    ram.word(IRQ_COUNT) >= 20 && ram.word(USER + PAGE) > 0
+                let came = wait_until("20 ticks came, one of them to the program", || {
+                    let in_ring_3 = ram.word(IRQ_CS) == crate::abi::sel::USER_CS;
+                    ram.word(IRQ_COUNT) >= 20 && in_ring_3
                 });
                 ram.set_word(USER + PAGE + 8, 1);
                 came
             });
             let reason = guest.finish()?;
             join(waiter)?;
-            guest.powered_off(&reason, 0)?;
-            same(
-                "CS of what the last tick interrupted",
-                guest.ram.word(IRQ_CS),
-                crate::abi::sel::USER_CS,
-            )?;
-            same(
-                "where its frame lay",
-                guest.ram.word(IRQ_FRAME),
-                va(KSTACK_TOP) - 40,
-            )
+            check!(guest.ram.word(USER + PAGE) > 0, "the program never counted");
+            guest.powered_off(&reason, 0)
         }),
         Case::new("halt/ends-with-an-interrupt-only", || {
             let mut guest = Guest::new(work::HALT_LOOP);
@@ -250,8 +242,13 @@ pub(super) fn cases() -> Vec<Case> {
                 same("nothing wakes it", guest.finish_within(10)?, None)?;
                 same("rounds", guest.ram.word(COUNT), round - 1)?;
                 granted("IRQ 3", guest.device().irq(3), 16)?;
-                // Comes out again only by the alarm, having gone round once.
-                same("it sleeps again", guest.finish_within(10)?, None)?;
+                // It comes out again only by the alarm, having gone round once.
+                for _ in 0..500 {
+                    same("it sleeps again", guest.finish_within(10)?, None)?;
+                    if guest.ram.word(COUNT) == round {
+                        break;
+                    }
+                }
                 same("rounds", guest.ram.word(COUNT), round)?;
             }
             Ok(())

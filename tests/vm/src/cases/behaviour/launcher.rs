@@ -131,8 +131,8 @@ pub(super) fn cases() -> Vec<Case> {
             for _ in 0..20 {
                 same("killed by nothing", guest.finish_within(2)?, None)?;
                 for _ in 0..50 {
-                    // SAFETY: no arguments.
                     check!(
+                        // SAFETY: no arguments.
                         unsafe { libc::syscall(libc::SYS_getppid) } > 0,
                         "getppid failed"
                     );

@@ -35,17 +35,17 @@ fn too_small(device: &Device, edge: &Edge) -> Outcome {
             device.read(&mut vec![0; len]),
             EFAULT,
         )?;
-        // SAFETY: the page behind the edge is ours, and beyond it nothing is writable.
         refused(
             &format!("{len} of 16 bytes writable"),
+            // SAFETY: the page behind the edge is ours, and beyond it nothing is writable.
             unsafe { device.read_at(edge.ending(len as u64), 16) },
             EFAULT,
         )?;
     }
     for at in [0, 0xffff_8880_0000_0000, 0x8000_0000_0000_0000] {
-        // SAFETY: nothing there is writable.
         refused(
             &format!("to {at:#x}"),
+            // SAFETY: nothing there is writable.
             unsafe { device.read_at(at, 16) },
             EFAULT,
         )?;
@@ -109,23 +109,23 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("errno/read/reason-unwritable", || {
             let (edge, guest) = (Edge::new(), dead()?);
             for len in 0..12 {
-                // SAFETY: the page behind the edge is ours, and beyond it nothing is writable.
                 refused(
                     &format!("{len} bytes writable"),
+                    // SAFETY: the page behind the edge is ours, and beyond it nothing is writable.
                     unsafe { guest.device().read_at(edge.ending(len), 100) },
                     EFAULT,
                 )?;
             }
-            // SAFETY: as above.
             granted(
                 "just enough",
+                // SAFETY: the page behind the edge is ours, and beyond it nothing is writable.
                 unsafe { guest.device().read_at(edge.ending(12), 100) },
                 12,
             )?;
             for at in [0, 0xffff_8880_0000_0000, 0x8000_0000_0000_0000] {
-                // SAFETY: nothing there is writable.
                 refused(
                     &format!("to {at:#x}"),
+                    // SAFETY: nothing there is writable.
                     unsafe { guest.device().read_at(at, 100) },
                     EFAULT,
                 )?;
@@ -191,9 +191,9 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         Case::new("errno/read/dma-to-the-last-bytes-of-a-page", || {
             let (edge, guest) = (Edge::new(), sender()?);
-            // SAFETY: the page behind the edge is ours, and beyond it nothing is writable.
             granted(
                 "16 bytes, all writable",
+                // SAFETY: the page behind the edge is ours, and beyond it nothing is writable.
                 unsafe { guest.device().read_at(edge.ending(16), 16) },
                 16,
             )?;

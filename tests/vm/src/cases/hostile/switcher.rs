@@ -8,9 +8,12 @@ use crate::harness::{Case, Outcome, check};
 use crate::host;
 use crate::layout::*;
 use crate::ram::Ram;
+use nix::unistd::Pid;
 
-/// How many pages of the slot are looked at.
-const PAGES: u64 = 64;
+/// How many pages of each CPU's region are looked at.
+const PAGES: u64 = 16;
+/// How far the regions of two CPUs are apart.
+const REGION: u64 = 2 << 20;
 
 /// Where this Host's Switcher lives.
 fn slot() -> u64 {
@@ -19,6 +22,21 @@ fn slot() -> u64 {
     } else {
         SWITCHER_4LEVEL
     }
+}
+
+/// The first pages of this CPU's region.
+fn pages(cpu: usize) -> impl Iterator<Item = u64> {
+    let region = slot() + cpu as u64 * REGION;
+    (0..PAGES).map(move |page| region + page * PAGE)
+}
+
+/// Goes to each CPU in turn and does this with every page of its region.
+fn on_every_page(mut attack: impl FnMut(u64) -> Outcome) -> Outcome {
+    for cpu in host::cpus() {
+        host::pin(Pid::from_raw(0), cpu)?;
+        pages(cpu).try_for_each(&mut attack)?;
+    }
+    Ok(())
 }
 
 /// A reason that is right for an attempt to use a page of the slot.
@@ -59,6 +77,23 @@ fn copy_data(page: u64) -> Outcome<Option<Ram>> {
     if no_code { copy(page) } else { Ok(None) }
 }
 
+/// Goes to each CPU in turn and does this with a copy (at FREE) of every page of its region that holds data.
+fn on_every_page_of_data(look: impl Fn(u64, Ram) -> Outcome) -> Outcome {
+    let mut seen = 0;
+    on_every_page(|page| match copy_data(page)? {
+        Some(ram) => {
+            seen += 1;
+            look(page, ram)
+        }
+        None => Ok(()),
+    })?;
+    check!(
+        seen > 0,
+        "no page of the slot can be read: is this the Switcher at all?"
+    );
+    Ok(())
+}
+
 /// Whether a word looks like an address of the Host's kernel: upper half, and neither in the Switcher's slot nor an address that
 /// only the guest has.
 fn host_pointer(word: u64) -> bool {
@@ -72,74 +107,69 @@ fn host_pointer(word: u64) -> bool {
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
         hostile("switcher/read-every-page", || {
-            let mut readable = 0;
-            for page in 0..PAGES {
-                readable += u64::from(copy(slot() + page * PAGE)?.is_some());
-            }
+            let (mut all, mut readable) = (0, 0);
+            on_every_page(|page| {
+                all += 1;
+                readable += u64::from(copy(page)?.is_some());
+                Ok(())
+            })?;
             check!(
-                readable < PAGES,
-                "all {PAGES} pages can be read: is this the Switcher at all?"
+                readable > 0 && readable < all,
+                "{readable} of {all} pages can be read: is this the Switcher at all?"
             );
             Ok(())
         }),
+        hostile("switcher/other-cpus-are-not-there", || {
+            let cpus = host::cpus();
+            for &cpu in &cpus {
+                host::pin(Pid::from_raw(0), cpu)?;
+                for &other in cpus.iter().filter(|other| **other != cpu) {
+                    for page in pages(other) {
+                        let seen = copy(page)?.is_some();
+                        check!(!seen, "CPU {cpu} sees {page:#x}, which is CPU {other}'s");
+                    }
+                }
+            }
+            Ok(())
+        }),
         hostile("switcher/no-host-pointers", || {
-            let mut looked_at = 0;
-            for page in 0..PAGES {
-                let Some(ram) = copy_data(slot() + page * PAGE)? else {
-                    continue;
-                };
-                looked_at += 1;
+            on_every_page_of_data(|page, ram| {
                 for offset in (0..PAGE).step_by(8) {
                     let word = ram.word(FREE + offset);
                     check!(
                         !host_pointer(word),
-                        "page {page}, offset {offset:#x} holds {word:#x}, an address of the Host's kernel"
+                        "{:#x} holds {word:#x}, an address of the Host's kernel",
+                        page + offset
                     );
                 }
-            }
-            check!(
-                looked_at > 0,
-                "no page of the slot can be read: is this the Switcher at all?"
-            );
-            Ok(())
+                Ok(())
+            })
         }),
         hostile("switcher/no-host-pointers-in-gates", || {
             // Addresses in IDT gates are in three pieces, those in system descriptors in four.
-            let mut looked_at = 0;
-            for page in 0..PAGES {
-                let Some(ram) = copy_data(slot() + page * PAGE)? else {
-                    continue;
-                };
-                looked_at += 1;
+            on_every_page_of_data(|page, ram| {
                 for offset in (0..PAGE - 8).step_by(8) {
                     let (low, high) = (ram.word(FREE + offset), ram.word(FREE + offset + 8));
-                    let present_gate = low >> 47 & 1 == 1
-                        && matches!(low >> 40 & 0x1f, 0xe | 0xf)
-                        && high >> 32 == 0;
+                    let present = low >> 47 & 1 == 1 && high >> 32 == 0;
+                    let kind = low >> 40 & 0x1f;
                     let gate = low & 0xffff | low >> 32 & 0xffff_0000 | high << 32;
-                    check!(
-                        !present_gate || !host_pointer(gate),
-                        "page {page}, offset {offset:#x}: a gate to {gate:#x}"
-                    );
-                    let present_system = low >> 47 & 1 == 1
-                        && matches!(low >> 40 & 0x1f, 0x2 | 0x9 | 0xb)
-                        && high >> 32 == 0;
                     let base = low >> 16 & 0xff_ffff | low >> 32 & 0xff00_0000 | high << 32;
+                    let address = match kind {
+                        0xe | 0xf => gate,
+                        0x2 | 0x9 | 0xb => base,
+                        _ => continue,
+                    };
                     check!(
-                        !present_system || !host_pointer(base),
-                        "page {page}, offset {offset:#x}: a descriptor of {base:#x}"
+                        !present || !host_pointer(address),
+                        "{:#x}: a descriptor of {address:#x}",
+                        page + offset
                     );
                 }
-            }
-            check!(
-                looked_at > 0,
-                "no page of the slot can be read: is this the Switcher at all?"
-            );
-            Ok(())
+                Ok(())
+            })
         }),
         hostile("switcher/write-every-page", || {
-            for page in 0..PAGES {
-                let page = slot() + page * PAGE;
+            on_every_page(|page| {
                 let mut guest = Guest::new(attack::WRITE);
                 guest.param(0, page + 0x100).param(1, u64::MAX);
                 let reason = guest.run()?;
@@ -147,29 +177,29 @@ pub(super) fn cases() -> Vec<Case> {
                     reason == "POWEROFF: 0" || refused(&reason),
                     "writing {page:#x}: {reason:?}"
                 );
-            }
-            Ok(())
+                Ok(())
+            })
         }),
         hostile("switcher/few-pages-are-writable", || {
-            // Only what the CPU itself must push on may be: a handful a CPU.
-            let mut writable = Vec::new();
-            for page in 0..PAGES {
+            // Only what the CPU itself must push on may be: its stack, and those for the events that come at any time.
+            let (cpus, mut writable) = (host::cpus().len(), Vec::new());
+            on_every_page(|page| {
                 let mut guest = Guest::new(attack::WRITE);
-                guest.param(0, slot() + page * PAGE + 0x100).param(1, 0);
+                guest.param(0, page + 0x100).param(1, 0);
                 if guest.run()? == "POWEROFF: 0" {
                     writable.push(page);
                 }
-            }
+                Ok(())
+            })?;
             check!(
-                writable.len() <= 8,
-                "pages {writable:?} of the slot are writable"
+                writable.len() <= 2 * cpus,
+                "these pages of the slot are writable: {writable:x?}"
             );
             Ok(())
         }),
         hostile("switcher/fill-what-is-writable", || {
-            for page in 0..PAGES {
+            on_every_page(|page| {
                 for pattern in [0, u64::MAX, slot() + 0x40] {
-                    let page = slot() + page * PAGE;
                     let mut guest = Guest::new(attack::FILL_PAGE);
                     guest.interrupts();
                     guest.param(0, page).param(1, pattern);
@@ -179,23 +209,22 @@ pub(super) fn cases() -> Vec<Case> {
                         "filling {page:#x}: {reason:?}"
                     );
                 }
-            }
-            Ok(())
+                Ok(())
+            })
         }),
         hostile("switcher/jump-to-every-page", || {
-            for page in 0..PAGES {
-                let page = slot() + page * PAGE;
+            on_every_page(|page| {
                 let mut guest = Guest::new(attack::JUMP);
                 guest.param(0, page);
                 guest.boot()?;
                 if let Some(reason) = guest.finish_within(1000)? {
                     check!(refused(&reason), "jumping to {page:#x}: {reason:?}");
                 }
-            }
-            Ok(())
+                Ok(())
+            })
         }),
         Case {
-            limit: std::time::Duration::from_secs(240),
+            limit: std::time::Duration::from_secs(300),
             ..hostile("switcher/jump-all-over-its-code", all_over)
         },
     ];
@@ -239,43 +268,45 @@ fn user_access(at: u64, instruction: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// Every 16th byte of the pages that can be read, as a place to jump to in ring 1. Whatever the guest thereby runs, it runs in
-/// ring 1; when it dies or loops, the next one starts behind that place.
+/// Every 16th byte of the pages that can be read on this CPU, as a place to jump to in ring 1. Whatever the guest thereby runs, it
+/// runs in ring 1; when it dies or loops, the next one starts behind that place.
 fn all_over() -> Outcome {
-    for page in 0..PAGES {
-        let page = slot() + page * PAGE;
-        if copy(page)?.is_none() {
-            continue;
-        }
-        let (mut offset, mut in_vain) = (0, 0);
-        while offset < PAGE {
-            let mut guest = Guest::new(attack::CALL_PAGE);
-            guest.traps();
-            guest.param(0, page).param(1, offset);
-            guest.boot()?;
-            let reason = guest.finish_within(50)?;
-            let reached = guest.ram.word(PARAM + 8);
-            if let Some(reason) = reason {
-                let ended = reason.starts_with("POWEROFF: ")
-                    || reason.starts_with("Bad hypercall")
-                    || refused(&reason)
-                    || reason.starts_with("CRASH");
-                check!(
-                    ended || reason.starts_with("already"),
-                    "{page:#x} + {reached:#x}: {reason:?}"
-                );
-                if reached >= PAGE {
-                    break;
-                }
-            }
-            // On a busy machine the alarm may ring before the guest has begun.
-            in_vain = if reached > offset { 0 } else { in_vain + 1 };
+    let cpu = host::cpus()[0];
+    host::pin(Pid::from_raw(0), cpu)?;
+    pages(cpu).try_for_each(all_over_page)
+}
+
+fn all_over_page(page: u64) -> Outcome {
+    if copy(page)?.is_none() {
+        return Ok(());
+    }
+    let (mut offset, mut in_vain) = (0, 0);
+    while offset < PAGE {
+        let mut guest = Guest::new(attack::CALL_PAGE);
+        guest.traps();
+        guest.param(0, page).param(1, offset);
+        guest.boot()?;
+        let reason = guest.finish_within(50)?;
+        let reached = guest.ram.word(PARAM + 8);
+        if let Some(reason) = reason {
+            let ended = ["POWEROFF: ", "Bad hypercall", "CRASH", "already"]
+                .iter()
+                .any(|text| reason.starts_with(text));
             check!(
-                in_vain < 20,
-                "the guest does not get as far as its first jump"
+                ended || refused(&reason),
+                "{page:#x} + {reached:#x}: {reason:?}"
             );
-            offset = reached;
+            if reached >= PAGE {
+                break;
+            }
         }
+        // On a busy machine the alarm may ring before the guest has begun.
+        in_vain = if reached > offset { 0 } else { in_vain + 1 };
+        check!(
+            in_vain < 20,
+            "the guest does not get as far as its first jump"
+        );
+        offset = reached;
     }
     Ok(())
 }
