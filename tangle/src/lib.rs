@@ -70,11 +70,20 @@ pub struct Program {
 /// # Errors
 /// All mistakes of the whole book, in reading order.
 pub fn program(book: &Book) -> Result<Program, Vec<Diagnostic>> {
+    let model = model(book)?;
+    let tangled = tangle::tangle(&model);
+    Ok(Program { model, tangled })
+}
+
+/// Reads and checks `book`.
+///
+/// # Errors
+/// All mistakes of the whole book, in reading order.
+pub fn model(book: &Book) -> Result<Model, Vec<Diagnostic>> {
     let (model, mut diagnostics) = Model::read(book);
     diagnostics.extend(check::check(book, &model));
     if diagnostics.is_empty() {
-        let tangled = tangle::tangle(&model);
-        return Ok(Program { model, tangled });
+        return Ok(model);
     }
     // That a fence which is wrong in itself is not used either goes without saying.
     let wrong: Vec<_> = diagnostics

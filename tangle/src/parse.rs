@@ -34,7 +34,7 @@ pub struct Line {
     /// How many characters of the chapter's line stand before it.
     pub prefix: usize,
     /// Where in `body` the name lies, if the line is `<<a reference>>`.
-    pub reference: Option<Range<usize>>,
+    pub reference: Option<Box<Range<usize>>>,
 }
 
 impl Fence {
@@ -47,7 +47,7 @@ impl Fence {
     /// The name that `line` refers to and the indentation before it.
     #[must_use]
     pub fn reference(&self, line: &Line) -> Option<Reference<'_>> {
-        let name = line.reference.clone()?;
+        let name = line.reference.as_deref()?.clone();
         let text = self.text(line);
         let indent = &text[..text.len() - text.trim_start().len()];
         let start = line.offset + indent.len();
@@ -186,7 +186,7 @@ impl Open {
             Err(fault) => parsed.faults.push((self.info, fault)),
             Ok(Some(header)) => {
                 for line in &mut self.lines {
-                    line.reference = reference(&self.body, &line.body);
+                    line.reference = reference(&self.body, &line.body).map(Box::new);
                 }
                 // A book has many of these, and they live as long as it does.
                 self.lines.shrink_to_fit();

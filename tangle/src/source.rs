@@ -96,6 +96,12 @@ impl Book {
         }
     }
 
+    /// The same chapters without their texts, for those who need only their paths from here on.
+    #[must_use]
+    pub fn paths_only(self) -> Self {
+        Self::new(self.sources.into_iter().map(|source| (source.path, "")))
+    }
+
     /// The text at `place`.
     #[must_use]
     pub fn text(&self, place: &Place) -> &str {

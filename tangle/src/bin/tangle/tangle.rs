@@ -54,7 +54,7 @@ pub fn run(options: &Options) -> Result<Status, Error> {
         return Ok(done(options, &report));
     }
     let mut project = inputs.project()?;
-    let program = if let Some(tag) = &options.as_of {
+    let model = if let Some(tag) = &options.as_of {
         match states::as_of(&project.book, tag) {
             Ok(snapshot) => {
                 if options.verbose {
@@ -63,7 +63,7 @@ pub fn run(options: &Options) -> Result<Status, Error> {
                     }
                 }
                 project.book = snapshot.book;
-                snapshot.program
+                snapshot.program.model
             }
             Err(states::Error::NoSuchTag) => {
                 eprintln!("error: no chapter has the tag `{tag}`; `tangle states` lists them");
@@ -74,8 +74,8 @@ pub fn run(options: &Options) -> Result<Status, Error> {
             }
         }
     } else {
-        match tangle::program(&project.book) {
-            Ok(program) => program,
+        match tangle::model(&project.book) {
+            Ok(model) => model,
             Err(diagnostics) => return Ok(mistakes(&project.book, &diagnostics, options.message_format)),
         }
     };
@@ -84,11 +84,12 @@ pub fn run(options: &Options) -> Result<Status, Error> {
         (_, true) => Mode::Force,
         _ => Mode::Write,
     };
-    let map = program.tangled.line_map(&project.book, &program.model);
+    // Each thing is dropped when it is not needed any more: books are long.
+    let book = project.book.paths_only();
+    let tangled = tangle::tangle::tangle(&model);
+    let map = tangled.line_map(&book, &model);
     let out = options.place.out(&project.out);
-    // What is written is all that is needed from here on.
-    let tangled = program.tangled;
-    drop((project.book, program.model));
+    drop(model);
     let report = disk::write(out, &tangled, &map, mode)?;
     if !options.check {
         record::write_stamp(out, &fingerprint, &map)
