@@ -111,7 +111,22 @@ fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 /// Runs a line of shell as root in the Host, with `input` as its standard input.
 pub fn in_vm(name: &str, machine: Machine, shell: &str, input: &str) -> Ran {
+    // With several CPUs, QEMU's emulation now and then trips over the kernel's habit of patching its own code while it boots. A
+    // kernel that died before its first program has not met anything of ours yet, and gets another chance.
+    for _ in 0..2 {
+        let ran = start_vm(name, machine, shell, input, "").wait();
+        if ran.status != 70 || kernel_log(name).contains("Run /init") {
+            return ran;
+        }
+        eprintln!("{name}: the kernel did not get as far as /init; once more");
+    }
     start_vm(name, machine, shell, input, "").wait()
+}
+
+/// The kernel's log of a VM, as far as it is written.
+fn kernel_log(name: &str) -> String {
+    let log = fs::read(top().join(format!("target/vm/{name}.kernel.log"))).unwrap_or_default();
+    String::from_utf8_lossy(&log).into_owned()
 }
 
 /// A VM on its way.
@@ -134,9 +149,7 @@ impl Vm {
 
     /// The kernel's log so far.
     pub fn kernel_log(&self) -> String {
-        let log =
-            fs::read(top().join(format!("target/vm/{}.kernel.log", self.name))).unwrap_or_default();
-        String::from_utf8_lossy(&log).into_owned()
+        kernel_log(&self.name)
     }
 }
 
