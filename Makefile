@@ -12,7 +12,9 @@ Q := $(if $(V),,@)
 # Cargo is silent once it has been through: until then its progress is worth seeing.
 cargo_quiet = $(if $(V),,$(if $(wildcard $(1)),--quiet))
 
-tangle_bin := target/debug/tangle
+# A directory of its own: cargo test builds the same program with other features.
+tangle_dir := target/tangle
+tangle_bin := $(tangle_dir)/debug/tangle
 # What a compiler says of a line in generated/, it says of the chapter's line.
 wrap := $(tangle_bin) wrap --
 target := x86_64-unknown-linux-gnu
@@ -39,7 +41,7 @@ MDBOOK_VERSION := 0.5.4
 
 tangle: ## Turn the chapters into code, in generated/
 	$(Q)scripts/need cargo
-	$(Q)cargo run $(call cargo_quiet,$(tangle_bin)) -p tangle --no-default-features --features cli --bin tangle
+	$(Q)cargo run $(call cargo_quiet,$(tangle_bin)) --target-dir $(tangle_dir) -p tangle --no-default-features --features cli --bin tangle
 
 run: payload ## Boot the Host in QEMU and a Guest in it, on this terminal
 	$(Q)scripts/vm --root $(payload) --name run lguest run $(GUEST) $(GUEST_ARGS)
