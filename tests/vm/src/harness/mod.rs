@@ -25,7 +25,7 @@ impl Case {
     pub fn new(name: impl Into<String>, run: impl Fn() -> Outcome + 'static) -> Self {
         Self {
             name: name.into(),
-            limit: Duration::from_secs(60),
+            limit: Duration::from_secs(120),
             run: Box::new(run),
         }
     }
