@@ -114,11 +114,11 @@ $(tangle_bin):
 
 # Static, since the VM has no C library.
 launcher: | $(tangle_bin)
-	$(Q)$(wrap) cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
+	$(Q)+$(wrap) cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
 		--config 'target.$(target).rustflags=["-Ctarget-feature=+crt-static"]'
 
 guest: | $(tangle_bin)
-	$(Q)$(wrap) cargo build $(call cargo_quiet,$(guest)) --release --manifest-path generated/guest/Cargo.toml --target-dir target/guest
+	$(Q)+$(wrap) cargo build $(call cargo_quiet,$(guest)) --release --manifest-path generated/guest/Cargo.toml --target-dir target/guest
 
 module: | $(tangle_bin)
 	$(Q)$(wrap) scripts/module-build generated/module target/module-$(HOST)
