@@ -9,7 +9,7 @@ HOST ?= debian
 export HOST KERNEL_SERIES LINUX_SRC
 Q := $(if $(V),,@)
 
-# Make's job server is closed to commands that are not make, and cargo complains of that: it sees no MAKEFLAGS.
+# Make's job server is closed to commands that are not make, and cargo complains of that: it sees none.
 # Cargo is silent once it has been through: until then its progress is worth seeing.
 cargo_quiet = $(if $(V),,$(if $(wildcard $(1)),--quiet))
 
@@ -17,7 +17,7 @@ cargo_quiet = $(if $(V),,$(if $(wildcard $(1)),--quiet))
 tangle_dir := target/tangle
 tangle_bin := $(tangle_dir)/debug/tangle
 # What a compiler says of a line in generated/, it says of the chapter's line.
-wrap := env -u MAKEFLAGS $(tangle_bin) wrap --
+wrap := env -u MAKEFLAGS -u MFLAGS $(tangle_bin) wrap --
 target := x86_64-unknown-linux-gnu
 launcher := target/$(target)/release/lguest
 guest := target/guest/release/guest
@@ -42,7 +42,7 @@ MDBOOK_VERSION := 0.5.4
 
 tangle: ## Turn the chapters into code, in generated/
 	$(Q)scripts/need cargo
-	$(Q)env -u MAKEFLAGS cargo run $(call cargo_quiet,$(tangle_bin)) --target-dir $(tangle_dir) -p tangle --no-default-features --features cli --bin tangle
+	$(Q)env -u MAKEFLAGS -u MFLAGS cargo run $(call cargo_quiet,$(tangle_bin)) --target-dir $(tangle_dir) -p tangle --no-default-features --features cli --bin tangle
 
 run: payload ## Boot the Host in QEMU and a Guest in it, on this terminal
 	$(Q)scripts/vm --root $(payload) --name run lguest run $(GUEST) $(GUEST_ARGS)
@@ -124,13 +124,13 @@ module: | $(tangle_bin)
 	$(Q)$(wrap) scripts/module-build generated/module target/module-$(HOST)
 
 vmtests:
-	$(Q)cd tests/vm && env -u MAKEFLAGS cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
+	$(Q)cd tests/vm && env -u MAKEFLAGS -u MFLAGS cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
 
 # mdBook comes from crates.io, once, into the cache; the preprocessor is the book's own.
 mdbook:
 	$(Q)scripts/need cargo
 	$(Q)scripts/mdbook $(MDBOOK_VERSION) >/dev/null
-	$(Q)env -u MAKEFLAGS cargo build $(call cargo_quiet,target/debug/mdbook-tangle) -p tangle --bin mdbook-tangle
+	$(Q)env -u MAKEFLAGS -u MFLAGS cargo build $(call cargo_quiet,target/debug/mdbook-tangle) -p tangle --bin mdbook-tangle
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
 .PHONY: tangle run vm debug book serve test test-debug lint fmt cache-info clean clean-cache help \
