@@ -149,8 +149,14 @@ impl Guest {
     /// Lets the kit handle every interrupt.
     pub fn interrupts(&mut self) -> &mut Self {
         for irq in 0..IRQS {
-            self.gate(FIRST_IRQ + irq, kit::stub(FIRST_IRQ + irq), 0xe, 0);
+            self.interrupt(irq);
         }
+        self
+    }
+
+    /// Lets the kit handle this interrupt.
+    pub fn interrupt(&mut self, irq: u64) -> &mut Self {
+        self.gate(FIRST_IRQ + irq, kit::stub(FIRST_IRQ + irq), 0xe, 0);
         self
     }
 

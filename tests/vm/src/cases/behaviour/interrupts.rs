@@ -18,6 +18,11 @@ fn sender(body: crate::blobs::Blob) -> Outcome<Guest> {
 fn at_once(blocked: u64, irqs: &[u64]) -> Outcome<Guest> {
     let mut guest = Guest::new(work::COUNT_UP);
     guest.traps().interrupts();
+    sent_at_once(guest, blocked, irqs)
+}
+
+/// The same with the handlers that this guest has.
+fn sent_at_once(mut guest: Guest, blocked: u64, irqs: &[u64]) -> Outcome<Guest> {
     guest.ram.set_word(DATA + data::BLOCKED, blocked);
     guest.ram.set_word(DATA, IF);
     guest.ram.set_word(STOP, 1);
@@ -99,6 +104,13 @@ pub(super) fn cases() -> Vec<Case> {
             guest.boot()?;
             granted("IRQ", guest.device().irq(5), 16)?;
             guest.powered_off(&guest.finish()?, 0)
+        }),
+        Case::new("irq/without-a-handler-holds-up-nobody", || {
+            let mut guest = Guest::new(work::COUNT_UP);
+            guest.traps().interrupt(6);
+            let guest = sent_at_once(guest, 0, &[5, 6])?;
+            same("interrupt 5", guest.ram.word(IRQ_COUNT + 5 * 8), 0)?;
+            same("interrupt 6", guest.ram.word(IRQ_COUNT + 6 * 8), 1)
         }),
         Case::new("irq/off-means-pending", || {
             let mut guest = sender(work::PENDING)?;

@@ -1,7 +1,7 @@
 //! LHREQ_BREAK: somebody else asks the owner to come out of read().
 
 use super::ready;
-use crate::abi::lhreq;
+use crate::abi::{hc, lhreq};
 use crate::blobs::work;
 use crate::guest::{Event, Guest};
 use crate::harness::{Case, Outcome, check, granted, join, refused, same, wait_until};
@@ -185,6 +185,23 @@ pub(super) fn cases() -> Vec<Case> {
                 granted("BREAK on", join(breaker.thread)?, 16)?;
             }
             guest.powered_off(&guest.finish()?, 0)
+        }),
+        Case::new("errno/break/released-by-a-death", || {
+            // GETDMA comes upon a list that nobody can use, and the Guest dies of it while somebody waits.
+            let mut guest = Guest::new(work::SEND);
+            guest.dma(DMA, &[(BUFFER, 16)]);
+            guest.dma(DMA + 168, &[(MEMORY, 16)]);
+            guest.call([hc::BIND_DMA, 20, DMA + 168, 1 << 8 | 3]);
+            guest.boot()?;
+            same("read()", guest.step()?, Event::Dma { addr: DMA, key: 0 })?;
+            let breaker = Breaker::start(&guest);
+            breaker.wait_asleep()?;
+            let answer = guest.device().get_dma(20);
+            check!(
+                answer.is_err(),
+                "GETDMA: expected an error, got {answer:x?}"
+            );
+            granted("BREAK on", join(breaker.thread)?, 16)
         }),
         Case::new("errno/break/close-while-somebody-waits", || {
             // The waiter holds a descriptor of the same file, so the Guest stays; killing the process must still work.
