@@ -7,7 +7,8 @@
 //! cargo run --release --example benchmark -- target/release/tangle entangled
 //! ```
 //!
-//! Without a second command it measures `tangle` alone; with `--keep DIR` in front it leaves the book in DIR.
+//! Without a second command it measures `tangle` alone; with `--keep DIR` in front it leaves the book in DIR. The tools take
+//! turns, so that whatever else the machine does meets both. Of times the best counts, of memory the worst.
 
 use std::fmt::Write;
 use std::fs;
@@ -20,7 +21,7 @@ const CHAPTERS: usize = 200;
 const FILES_PER_CHAPTER: usize = 2;
 const FRAGMENTS_PER_FILE: usize = 10;
 const LINES_PER_FRAGMENT: usize = 24;
-/// How often each thing is measured; the best time counts.
+/// How often each tool begins with nothing.
 const RUNS: usize = 7;
 
 fn main() {
@@ -35,14 +36,126 @@ fn main() {
     write_book(&base.join("entangled"));
     let files = CHAPTERS * FILES_PER_CHAPTER;
     println!("{CHAPTERS} chapters, {files} files, {lines} lines of code");
-    println!("{:12} {:>12} {:>14} {:>10}", "", "cold", "no change", "memory");
-    let [tangle, others @ ..] = args.as_slice() else { return };
-    let tangle = absolute(tangle);
-    measure("tangle", &base.join("tangle"), &tangle, &["--quiet"]);
-    if let Some(entangled) = others.first() {
-        let entangled = absolute(entangled);
-        measure("entangled", &base.join("entangled"), &entangled, &["tangle"]);
-        compare(&base.join("tangle/generated"), &base.join("entangled/generated"), files);
+    let [ours, others @ ..] = args.as_slice() else { return };
+    let mut tools = vec![Tool::new("tangle", base.join("tangle"), ours, &["--quiet"])];
+    if let Some(other) = others.first() {
+        tools.push(Tool::new("entangled", base.join("entangled"), other, &["tangle"]));
+    }
+    for _ in 0..RUNS {
+        for tool in &mut tools {
+            tool.measure();
+        }
+    }
+    println!(
+        "{:12} {:>11} {:>11} {:>13} {:>13}",
+        "", "cold", "memory", "no change", "memory"
+    );
+    for tool in &tools {
+        let ms = |figures: &Figures| figures.time.as_secs_f64() * 1e3;
+        println!(
+            "{:12} {:8.1} ms {:7.1} MiB {:10.1} ms {:9.1} MiB",
+            tool.name,
+            ms(&tool.cold),
+            tool.cold.mebibytes(),
+            ms(&tool.warm),
+            tool.warm.mebibytes()
+        );
+    }
+    if let [ours, theirs] = tools.as_slice() {
+        let time = |ours: &Figures, theirs: &Figures| ours.time.as_secs_f64() / theirs.time.as_secs_f64();
+        let memory = |ours: &Figures, theirs: &Figures| ours.mebibytes() / theirs.mebibytes();
+        println!(
+            "{:12} {:11.3} {:11.2} {:13.3} {:13.2}",
+            "ratio",
+            time(&ours.cold, &theirs.cold),
+            memory(&ours.cold, &theirs.cold),
+            time(&ours.warm, &theirs.warm),
+            memory(&ours.warm, &theirs.warm)
+        );
+        compare(&ours.root.join("generated"), &theirs.root.join("generated"), files);
+    }
+}
+
+/// A tool, its copy of the book, and what it was seen to need.
+struct Tool<'a> {
+    name: &'a str,
+    root: PathBuf,
+    command: PathBuf,
+    args: &'a [&'a str],
+    cold: Figures,
+    warm: Figures,
+}
+
+/// The best time, and the most memory in KiB.
+struct Figures {
+    time: Duration,
+    memory: u32,
+}
+
+impl Figures {
+    const NONE: Self = Self {
+        time: Duration::MAX,
+        memory: 0,
+    };
+
+    fn add(&mut self, other: &Self) {
+        self.time = self.time.min(other.time);
+        self.memory = self.memory.max(other.memory);
+    }
+
+    fn mebibytes(&self) -> f64 {
+        f64::from(self.memory) / 1024.0
+    }
+}
+
+impl<'a> Tool<'a> {
+    fn new(name: &'a str, root: PathBuf, command: &str, args: &'a [&'a str]) -> Self {
+        prepare(&root, name);
+        Self {
+            name,
+            root,
+            command: absolute(command),
+            args,
+            cold: Figures::NONE,
+            warm: Figures::NONE,
+        }
+    }
+
+    /// Once with nothing, and three times with nothing to do.
+    fn measure(&mut self) {
+        for directory in ["generated", ".entangled"] {
+            if self.root.join(directory).exists() {
+                fs::remove_dir_all(self.root.join(directory)).unwrap();
+            }
+        }
+        self.cold.add(&self.run());
+        for _ in 0..3 {
+            self.warm.add(&self.run());
+        }
+    }
+
+    fn run(&self) -> Figures {
+        let start = Instant::now();
+        let mut child = Command::new(&self.command)
+            .args(self.args)
+            .current_dir(&self.root)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run {}: {error}", self.command.display()));
+        let status = format!("/proc/{}/status", child.id());
+        let mut memory = 0;
+        loop {
+            let seen = fs::read_to_string(&status).unwrap_or_default();
+            let high_water = seen.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = high_water.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok());
+            memory = memory.max(kib.unwrap_or(0));
+            if let Some(status) = child.try_wait().unwrap() {
+                assert!(status.success(), "{} failed", self.command.display());
+                let time = start.elapsed();
+                return Figures { time, memory };
+            }
+            thread::sleep(Duration::from_micros(300));
+        }
     }
 }
 
@@ -121,58 +234,6 @@ fn prepare(root: &Path, tool: &str) {
         "version = \"2.0\"\nnamespace_default = \"none\"\nsource_patterns = [\"src/c*.md\"]\n",
     )
     .unwrap();
-}
-
-fn measure(name: &str, root: &Path, command: &Path, args: &[&str]) {
-    prepare(root, name);
-    let mut cold = Duration::MAX;
-    let mut warm = Duration::MAX;
-    let mut memory = 0;
-    for _ in 0..RUNS {
-        for directory in ["generated", ".entangled"] {
-            if root.join(directory).exists() {
-                fs::remove_dir_all(root.join(directory)).unwrap();
-            }
-        }
-        let (time, peak) = run(root, command, args);
-        cold = cold.min(time);
-        memory = memory.max(peak);
-        for _ in 0..3 {
-            let (time, peak) = run(root, command, args);
-            warm = warm.min(time);
-            memory = memory.max(peak);
-        }
-    }
-    println!(
-        "{name:12} {:9.1} ms {:11.1} ms {:6.1} MiB",
-        cold.as_secs_f64() * 1e3,
-        warm.as_secs_f64() * 1e3,
-        f64::from(u32::try_from(memory).unwrap_or(u32::MAX)) / 1024.0
-    );
-}
-
-/// The time that a command takes, and the most memory that it was seen to use, in KiB.
-fn run(root: &Path, command: &Path, args: &[&str]) -> (Duration, u64) {
-    let start = Instant::now();
-    let mut child = Command::new(command)
-        .args(args)
-        .current_dir(root)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|error| panic!("cannot run {}: {error}", command.display()));
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    loop {
-        let seen = fs::read_to_string(&status).unwrap_or_default();
-        let high_water = seen.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = high_water.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok());
-        peak = peak.max(kib.unwrap_or(0));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "{} failed", command.display());
-            return (start.elapsed(), peak);
-        }
-        thread::sleep(Duration::from_micros(300));
-    }
 }
 
 /// Both tools must have written the same files, but for the marker comments of the other one.

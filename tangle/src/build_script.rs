@@ -49,10 +49,10 @@ fn try_run(root: &Path) -> Result<(), String> {
     if known {
         return Ok(());
     }
-    let program = crate::program(&project.book)
+    let model = crate::model(&project.book)
         .map_err(|diagnostics| diagnostic::render(&project.book, &diagnostics, Format::Human))?;
-    let map = program.tangled.line_map(&project.book, &program.model);
-    disk::write(&project.out, &program.tangled, &map, Mode::Write).map_err(|error| error.to_string())?;
+    let map = crate::tangle::line_map(&project.book, &model);
+    disk::write(&project.out, &model, &map, Mode::Write).map_err(|error| error.to_string())?;
     record::write_stamp(&project.out, &fingerprint, &map)
         .map_err(|error| format!("cannot write the stamp: {error}"))?;
     // The map is as old as what it was made from: were it newer than the start of this script, cargo would run the

@@ -64,9 +64,9 @@ fn references(model: &Model, diagnostics: &mut Vec<Diagnostic>) {
 /// `<<name>>` of a known fragment that shares its line with other code, and so would land in the program as it is.
 fn not_alone(book: &Book, model: &Model, diagnostics: &mut Vec<Diagnostic>) {
     for piece in &model.pieces {
-        for line in &piece.fence.lines {
-            let text = piece.fence.text(line);
-            if line.reference.is_some() || !text.contains("<<") {
+        for line in piece.fence.lines() {
+            let text = line.text;
+            if !text.contains("<<") || line.reference().is_some() {
                 continue;
             }
             let source = &book.sources[piece.source];
@@ -230,8 +230,8 @@ fn acceptable(path: &str) -> Result<(), &'static str> {
 }
 
 fn references_of(piece: &Piece) -> impl Iterator<Item = (Place, &str)> {
-    piece.fence.lines.iter().filter_map(move |line| {
-        let reference = piece.fence.reference(line)?;
+    piece.fence.lines().filter_map(move |line| {
+        let reference = line.reference()?;
         let place = Place {
             source: piece.source,
             range: reference.range,

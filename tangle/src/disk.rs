@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::map::{self, LineMap};
-use crate::record;
-use crate::source::Book;
+use crate::record::{self, NewBase};
+use crate::source::{Book, Source};
 use crate::summary;
+#[cfg(feature = "stitch")]
 use crate::tangle::Tangled;
+use crate::tangle::Texts;
 
 /// A book on disk.
 #[derive(Debug, Clone)]
@@ -125,24 +127,30 @@ impl Inputs {
             add(path.as_bytes());
             add(bytes);
         }
-        format!("{:032x}", hash.digest128())
+        map::hex(hash.digest128())
     }
 
     /// Understands them.
     ///
     /// # Errors
-    /// When a chapter is not UTF-8.
+    /// When a chapter is not UTF-8, or longer than [`Source::LONGEST`].
     pub fn project(self) -> Result<Project, Error> {
         let chapters = self
             .chapters
             .into_iter()
-            .map(|(path, bytes)| match String::from_utf8(bytes) {
-                Ok(text) => Ok((path, text)),
-                Err(error) => Err(Error::Io(
-                    "read",
-                    self.root.join(path),
-                    io::Error::new(io::ErrorKind::InvalidData, error),
-                )),
+            .map(|(path, bytes)| {
+                let wrong = |path, what: String| {
+                    Error::Io(
+                        "read",
+                        self.root.join(path),
+                        io::Error::new(io::ErrorKind::InvalidData, what),
+                    )
+                };
+                match String::from_utf8(bytes) {
+                    Ok(text) if text.len() > Source::LONGEST => Err(wrong(path, "it is longer than 4 GiB".to_owned())),
+                    Ok(text) => Ok((path, text)),
+                    Err(error) => Err(wrong(path, error.to_string())),
+                }
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Project {
@@ -355,40 +363,42 @@ impl std::error::Error for Error {
     }
 }
 
-/// Makes the directory `out` hold the files of `tangled` and their `map`. What is there already is not written again,
-/// what tangle wrote and the book no longer has is removed, and what tangle never wrote is left alone.
+/// Makes the directory `out` hold the files of `map`, whose texts `texts` knows, and the map itself. What is there already
+/// is not written again, what tangle wrote and the book no longer has is removed, and what tangle never wrote is left alone.
 ///
 /// # Errors
 /// [`Error::Conflicts`] when that would destroy an edit by hand, [`Error::Io`] when a file cannot be read or written.
-pub fn write(out: &Path, tangled: &Tangled, map: &LineMap, mode: Mode) -> Result<Report, Error> {
+pub fn write(out: &Path, texts: &impl Texts, map: &LineMap, mode: Mode) -> Result<Report, Error> {
     let map_path = out.join(map::FILE);
     let old_json = read_if_there(&map_path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let old = old_json.as_deref().and_then(LineMap::from_json);
-    let plan = Plan::make(out, tangled, old.as_ref())?;
+    let plan = Plan::make(out, map, old.as_ref())?;
     if mode != Mode::Force && !plan.conflicts.is_empty() {
         return Err(Error::Conflicts(plan.conflicts));
     }
     if mode != Mode::Check {
         if !plan.known.is_empty() {
             // Until all is done, both states of every file are tangle's own, so that an interrupted run can be repeated.
-            let journal = LineMap {
-                pending: plan.known.clone(),
-                ..map.clone()
-            };
-            replace(out, map::FILE, &journal.to_json())?;
+            replace(out, map::FILE, &map.to_journal(&plan.known))?;
         }
         for path in &plan.report.removed {
             remove(out, path)?;
-        }
-        for path in &plan.report.written {
-            replace(out, path, &tangled.files[path].text)?;
         }
         let json = map.to_json();
         let map_is_new = !plan.known.is_empty() || old_json.as_ref() != Some(&json);
         if map_is_new || !out.join(record::BASE).is_file() {
             let own = out.join(map::DIRECTORY);
             fs::create_dir_all(&own).map_err(|error| Error::Io("create", own, error))?;
-            record::write_base(out, tangled).map_err(|error| Error::Io("write", out.join(record::BASE), error))?;
+            let base_error = |error| Error::Io("write", out.join(record::BASE), error);
+            let mut base = NewBase::create(out).map_err(base_error)?;
+            for path in map.files.keys() {
+                let text = texts.text(path);
+                if plan.known.contains_key(path) {
+                    replace(out, path, &text)?;
+                }
+                base.add(path, &text).map_err(base_error)?;
+            }
+            base.finish().map_err(base_error)?;
         }
         if map_is_new {
             replace(out, map::FILE, &json)?;
@@ -406,9 +416,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn make(out: &Path, tangled: &Tangled, old: Option<&LineMap>) -> Result<Self, Error> {
+    fn make(out: &Path, map: &LineMap, old: Option<&LineMap>) -> Result<Self, Error> {
         let mut plan = Self::default();
-        plan.report.files = tangled.files.len();
+        plan.report.files = map.files.len();
         let wrote = |path: &str, hash: &str| {
             old.is_some_and(|old| {
                 old.files.get(path).is_some_and(|file| file.hash == hash)
@@ -416,12 +426,11 @@ impl Plan {
             })
         };
         let knows = |path: &str| old.is_some_and(|old| old.files.contains_key(path) || old.pending.contains_key(path));
-        for (path, file) in &tangled.files {
-            let there = read_if_there(&out.join(path))?;
-            if there.as_deref() == Some(file.text.as_bytes()) {
+        for (path, file) in &map.files {
+            let hash = read_if_there(&out.join(path))?.map(|bytes| map::fingerprint(&bytes));
+            if hash.as_ref() == Some(&file.hash) {
                 continue;
             }
-            let hash = there.map(|bytes| map::fingerprint(&bytes));
             if let Some(hash) = &hash
                 && !wrote(path, hash)
             {
@@ -436,7 +445,7 @@ impl Plan {
         }
         let Some(old) = old else { return Ok(plan) };
         for path in old.files.keys().chain(old.pending.keys()) {
-            if tangled.files.contains_key(path) || plan.known.contains_key(path) {
+            if map.files.contains_key(path) || plan.known.contains_key(path) {
                 continue;
             }
             let Some(there) = read_if_there(&out.join(path))? else {

@@ -68,8 +68,8 @@ pub fn svg(book: &Book, model: &Model) -> String {
         let mut used: Vec<FragmentId> = Vec::new();
         for &piece in model.fragments[from].live() {
             let fence = &model.pieces[piece].fence;
-            for line in &fence.lines {
-                let to = fence.reference(line).and_then(|reference| model.named(reference.name));
+            for line in fence.lines() {
+                let to = line.reference().and_then(|reference| model.named(reference.name));
                 if let Some(to) = to
                     && !used.contains(&to)
                 {

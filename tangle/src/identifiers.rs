@@ -35,7 +35,8 @@ pub fn index(model: &Model) -> Vec<Entry> {
         let Some(language) = Language::of(&piece.fence.header.language) else {
             continue;
         };
-        let tokens = tokens(&piece.fence.body, language);
+        let code = piece.fence.code();
+        let tokens = tokens(&code, language);
         for (kind, name) in defined(&tokens, language) {
             let places = definitions.entry(name.to_owned()).or_default();
             if !places.iter().any(|known| known.piece == id) {

@@ -134,9 +134,26 @@ impl LineMap {
     /// Never: strings and numbers always serialize.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut json = serde_json::to_string(self).expect("strings and numbers always serialize");
-        json.push('\n');
-        json
+        json(self)
+    }
+
+    /// The same while files are being changed, with what is [`pending`](Self::pending).
+    pub(crate) fn to_journal(&self, pending: &BTreeMap<String, String>) -> String {
+        #[derive(Serialize)]
+        struct Journal<'a> {
+            version: u32,
+            sources: &'a [String],
+            fragments: &'a [String],
+            files: &'a BTreeMap<String, FileMap>,
+            pending: &'a BTreeMap<String, String>,
+        }
+        json(&Journal {
+            version: self.version,
+            sources: &self.sources,
+            fragments: &self.fragments,
+            files: &self.files,
+            pending,
+        })
     }
 
     /// Reads what [`Self::to_json`] wrote; `None` if it is something else or of another version.
@@ -148,10 +165,21 @@ impl LineMap {
     }
 }
 
+fn json(map: &impl Serialize) -> String {
+    let mut json = serde_json::to_string(map).expect("strings and numbers always serialize");
+    json.push('\n');
+    json
+}
+
 /// The fingerprint by which the text of a file is recognised.
 #[must_use]
 pub fn fingerprint(text: &[u8]) -> String {
-    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(text))
+    hex(xxhash_rust::xxh3::xxh3_128(text))
+}
+
+/// A fingerprint as it is written.
+pub(crate) fn hex(hash: u128) -> String {
+    format!("{hash:032x}")
 }
 
 #[cfg(test)]

@@ -1,13 +1,18 @@
 //! Finds the fences of a chapter and where each of their lines lies in it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use crate::header::{self, Header};
-use crate::source::Source;
+use crate::source::{Source, narrow};
 
 /// A fence that takes part in the program.
+///
+/// A book has some hundred thousand lines of code, so they are not copied: a fence knows where in the chapter
+/// they lie, and shares its text.
 #[derive(Debug, Clone)]
 pub struct Fence {
     /// The whole fence, from its first backtick to the end of its last line.
@@ -16,45 +21,100 @@ pub struct Fence {
     pub info: Range<usize>,
     /// What the info string says.
     pub header: Header,
-    /// The code inside, free of the indentation of a list and the `>` of a quotation.
-    pub body: String,
-    /// Its lines.
-    pub lines: Vec<Line>,
+    chapter: Arc<str>,
+    /// The number of the first line; the others follow without a gap.
+    first: usize,
+    lines: Vec<Stretch>,
+    /// By index, the few lines that are no stretch of the chapter: a tab before them belongs half to the list around them.
+    odd: BTreeMap<usize, Box<str>>,
 }
 
-/// One line of the code in a [`Fence`].
-#[derive(Debug, Clone)]
-pub struct Line {
-    /// Where it lies in [`Fence::body`], without its end of line.
-    pub body: Range<usize>,
-    /// Where its first character lies in the chapter.
-    pub offset: usize,
-    /// Its number in the chapter, from 1.
-    pub number: usize,
-    /// How many characters of the chapter's line stand before it.
-    pub prefix: usize,
-    /// Where in `body` the name lies, if the line is `<<a reference>>`.
-    pub reference: Option<Box<Range<usize>>>,
+/// Where a line of code lies in its chapter, without its end of line.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    offset: u32,
+    len: u32,
 }
 
 impl Fence {
-    /// The text of `line`.
+    /// Its lines of code, free of the indentation of a list and the `>` of a quotation.
     #[must_use]
-    pub fn text(&self, line: &Line) -> &str {
-        &self.body[line.body.clone()]
+    pub fn lines(&self) -> impl DoubleEndedIterator<Item = Line<'_>> + ExactSizeIterator {
+        (0..self.lines.len()).map(|index| self.line(index))
     }
 
-    /// The name that `line` refers to and the indentation before it.
+    /// How many lines it has.
     #[must_use]
-    pub fn reference(&self, line: &Line) -> Option<Reference<'_>> {
-        let name = line.reference.as_deref()?.clone();
-        let text = self.text(line);
-        let indent = &text[..text.len() - text.trim_start().len()];
-        let start = line.offset + indent.len();
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether it has no lines.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// The line with this index, from 0.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn line(&self, index: usize) -> Line<'_> {
+        let Stretch { offset, len } = self.lines[index];
+        let (offset, len) = (offset as usize, len as usize);
+        Line {
+            text: match self.odd.get(&index) {
+                Some(text) => text,
+                None => &self.chapter[offset..offset + len],
+            },
+            number: self.first + index,
+            offset,
+            before: &self.chapter[..offset],
+        }
+    }
+
+    /// All its code.
+    #[must_use]
+    pub fn code(&self) -> String {
+        self.lines().flat_map(|line| [line.text, "\n"]).collect()
+    }
+}
+
+/// One line of the code in a [`Fence`].
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// What it says, without its end.
+    pub text: &'a str,
+    /// Its number in the chapter, from 1.
+    pub number: usize,
+    /// Where its first character lies in the chapter.
+    pub offset: usize,
+    /// The chapter up to there.
+    before: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// How many characters of the chapter's line stand before it.
+    #[must_use]
+    pub fn prefix(&self) -> usize {
+        self.before.chars().rev().take_while(|&c| c != '\n').count()
+    }
+
+    /// The name that it refers to and the indentation before it, if it is `<<a reference>>` and nothing else.
+    #[must_use]
+    pub fn reference(&self) -> Option<Reference<'a>> {
+        let written = self.text.trim();
+        let name = written.strip_prefix("<<")?.strip_suffix(">>")?.trim();
+        if name.is_empty() || name.contains("<<") || name.contains(">>") {
+            return None;
+        }
+        let indent = &self.text[..self.text.len() - self.text.trim_start().len()];
+        let start = self.offset + indent.len();
         Some(Reference {
-            name: &self.body[name],
+            name,
             indent,
-            range: start..start + text.trim().len(),
+            range: start..start + written.len(),
         })
     }
 }
@@ -123,10 +183,11 @@ struct Open {
     range: Range<usize>,
     info: Range<usize>,
     header: Result<Option<Header>, String>,
-    body: String,
-    lines: Vec<Line>,
-    /// The last line of `lines` has no end yet.
-    in_line: bool,
+    first: usize,
+    lines: Vec<Stretch>,
+    odd: BTreeMap<usize, Box<str>>,
+    /// Where the line begins that has no end yet, and what is known of it.
+    line: Option<(usize, String)>,
     /// Where in the chapter the text seen so far ends.
     seen: usize,
 }
@@ -141,15 +202,17 @@ impl Open {
         let start = first_line_end - after_mark.trim_start().len();
         Self {
             info: start..start + after_mark.trim().len(),
+            first: source.line(range.start) + 1,
             range,
             header: header::parse(info),
-            body: String::new(),
             lines: Vec::new(),
-            in_line: false,
+            odd: BTreeMap::new(),
+            line: None,
             seen: (first_line_end + 1).min(text.len()),
         }
     }
 
+    /// Takes what the parser says; it says a line in one piece or in several.
     fn text(&mut self, source: &Source, text: &str, range: Range<usize>) {
         self.seen = range.end;
         if !matches!(self.header, Ok(Some(_))) {
@@ -157,25 +220,30 @@ impl Open {
         }
         let mut offset = range.start;
         for piece in text.split_inclusive('\n') {
-            if !self.in_line {
-                self.lines.push(Line {
-                    body: self.body.len()..self.body.len(),
-                    offset,
-                    number: source.line(offset),
-                    prefix: source.text()[source.line_start(offset)..offset].chars().count(),
-                    reference: None,
-                });
-            }
-            self.body.push_str(piece);
+            let (_, line) = self.line.get_or_insert_with(|| (offset, String::new()));
+            line.push_str(piece);
             offset += piece.len();
-            self.in_line = !piece.ends_with('\n');
-            if let Some(line) = self.lines.last_mut() {
-                line.body.end = self.body.trim_end_matches(['\n', '\r']).len().max(line.body.start);
+            if piece.ends_with('\n') {
+                self.end_line(source);
             }
         }
     }
 
+    fn end_line(&mut self, source: &Source) {
+        let Some((offset, line)) = self.line.take() else { return };
+        let line = line.trim_end_matches(['\n', '\r']);
+        debug_assert_eq!(source.line(offset), self.first + self.lines.len());
+        if !source.text()[offset..].starts_with(line) {
+            self.odd.insert(self.lines.len(), line.into());
+        }
+        self.lines.push(Stretch {
+            offset: narrow(offset),
+            len: narrow(line.len()),
+        });
+    }
+
     fn finish(mut self, source: &Source, parsed: &mut Parsed) {
+        self.end_line(source);
         let opening = self.range.start..self.info.end;
         // Whatever closes a fence lies behind its text and inside its range.
         if self.range.end <= self.seen || !source.text()[self.range.clone()].trim_end().ends_with(['`', '~']) {
@@ -185,35 +253,21 @@ impl Open {
             Ok(None) => {}
             Err(fault) => parsed.faults.push((self.info, fault)),
             Ok(Some(header)) => {
-                for line in &mut self.lines {
-                    line.reference = reference(&self.body, &line.body).map(Box::new);
-                }
                 // A book has many of these, and they live as long as it does.
                 self.lines.shrink_to_fit();
-                self.body.shrink_to_fit();
                 let text = &source.text()[self.range.clone()];
                 parsed.fences.push(Fence {
                     range: self.range.start..self.range.start + text.trim_end().len(),
                     info: self.info,
                     header,
-                    body: self.body,
+                    chapter: source.shared(),
+                    first: self.first,
                     lines: self.lines,
+                    odd: self.odd,
                 });
             }
         }
     }
-}
-
-/// Where the name lies if this line of `body` is `<<name>>` and nothing else.
-fn reference(body: &str, line: &Range<usize>) -> Option<Range<usize>> {
-    let text = &body[line.clone()];
-    let inner = text.trim().strip_prefix("<<")?.strip_suffix(">>")?;
-    let name = inner.trim();
-    if name.is_empty() || name.contains("<<") || name.contains(">>") {
-        return None;
-    }
-    let start = line.start + (text.len() - text.trim_start().len()) + 2 + (inner.len() - inner.trim_start().len());
-    Some(start..start + name.len())
 }
 
 #[cfg(test)]
@@ -232,11 +286,8 @@ mod tests {
         let fence = &parsed.fences[0];
         assert_eq!(&text[fence.info.clone()], "rust #a b");
         assert_eq!(&text[fence.range.clone()], text[6..].split_once("\n\n").unwrap().0);
-        assert_eq!(
-            fence.lines.iter().map(|line| line.number).collect::<Vec<_>>(),
-            [4, 5, 6]
-        );
-        let reference = fence.reference(&fence.lines[1]).unwrap();
+        assert_eq!(fence.lines().map(|line| line.number).collect::<Vec<_>>(), [4, 5, 6]);
+        let reference = fence.line(1).reference().unwrap();
         assert_eq!((reference.name, reference.indent), ("c d", "    "));
         assert_eq!(&text[reference.range], "<<c d>>");
     }
@@ -245,11 +296,12 @@ mod tests {
     fn fences_in_lists_and_quotations_lose_their_prefix() {
         let text = "- item\n\n  ~~~c file=a.c\n  int a;\n\n    int b;\n  ~~~\n\n> ```c #q\n> x\n> ```\n";
         let parsed = parsed(text);
-        assert_eq!(parsed.fences[0].body, "int a;\n\n  int b;\n");
-        assert_eq!(parsed.fences[0].lines[0].prefix, 2);
-        assert_eq!(&text[parsed.fences[0].lines[0].offset..][..3], "int");
-        assert_eq!(parsed.fences[0].lines[2].number, 6);
-        assert_eq!(parsed.fences[1].body, "x\n");
+        assert_eq!(parsed.fences[0].code(), "int a;\n\n  int b;\n");
+        let line = parsed.fences[0].line(0);
+        assert_eq!(line.prefix(), 2);
+        assert_eq!(&text[line.offset..][..3], "int");
+        assert_eq!(parsed.fences[0].line(2).number, 6);
+        assert_eq!(parsed.fences[1].code(), "x\n");
         assert!(parsed.unterminated.is_empty());
     }
 
@@ -257,10 +309,16 @@ mod tests {
     fn carriage_returns_are_no_part_of_a_line() {
         let parsed = parsed("```c #a\r\nint a;\r\n\r\n<<b>>\r\n```\r\n");
         let fence = &parsed.fences[0];
-        let lines: Vec<_> = fence.lines.iter().map(|line| fence.text(line)).collect();
+        let lines: Vec<_> = fence.lines().map(|line| line.text).collect();
         assert_eq!(lines, ["int a;", "", "<<b>>"]);
-        assert!(fence.lines[2].reference.is_some());
+        assert!(fence.line(2).reference().is_some());
         assert!(parsed.unterminated.is_empty());
+    }
+
+    #[test]
+    fn a_tab_that_belongs_half_to_a_list_is_half_a_tab() {
+        let parsed = parsed("- ```c #a\n\t\tx\n  y\n  ```\n");
+        assert_eq!(parsed.fences[0].code(), "  \tx\ny\n");
     }
 
     #[test]
@@ -282,7 +340,8 @@ mod tests {
     #[test]
     fn what_is_not_alone_is_no_reference() {
         for line in ["<<a>>,", "x <<a>>", "<<>>", "<<a>> <<b>>", "<a>", "<< >>"] {
-            assert_eq!(reference(line, &(0..line.len())), None, "{line}");
+            let parsed = parsed(&format!("```c #a\n{line}\n```\n"));
+            assert!(parsed.fences[0].line(0).reference().is_none(), "{line}");
         }
     }
 }

@@ -4,38 +4,70 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::map::{self, LineMap};
-use crate::tangle::Tangled;
 
 /// The text of all files as they were written last.
 pub const BASE: &str = ".tangle/base";
 /// The fingerprints of the last run.
 pub const STAMP: &str = ".tangle/stamp";
+/// How much of a long file is in memory at once.
+const BUFFER: usize = 1 << 16;
 /// The first line of a stamp; another one was left by another version.
 const HEAD: &str = concat!("tangle ", env!("CARGO_PKG_VERSION"), " stamp 1");
 
-/// Writes [`BASE`].
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_base(out: &Path, tangled: &Tangled) -> io::Result<()> {
-    let new = out.join(format!("{BASE}-{}", std::process::id()));
-    let write = || -> io::Result<()> {
-        let mut file = BufWriter::with_capacity(1 << 16, File::create(&new)?);
-        for (path, tangled) in &tangled.files {
-            writeln!(file, "{} {path}", tangled.text.len())?;
-            file.write_all(tangled.text.as_bytes())?;
-        }
-        file.flush()?;
-        fs::rename(&new, out.join(BASE))
-    };
-    write().inspect_err(|_| {
-        // It is half a file of our own; if even that cannot be removed, the first error says why.
-        let _ = fs::remove_file(&new);
-    })
+/// A new [`BASE`] while it is written. It takes the place of the old one when it is finished, or else is gone.
+#[derive(Debug)]
+pub struct NewBase {
+    out: PathBuf,
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl NewBase {
+    /// Begins one for the files in `out`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(out: &Path) -> io::Result<Self> {
+        let path = out.join(format!("{BASE}-{}", std::process::id()));
+        let file = BufWriter::with_capacity(BUFFER, File::create(&path)?);
+        Ok(Self {
+            out: out.to_owned(),
+            path,
+            file,
+        })
+    }
+
+    /// Adds the text of a file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn add(&mut self, path: &str, text: &str) -> io::Result<()> {
+        writeln!(self.file, "{} {path}", text.len())?;
+        self.file.write_all(text.as_bytes())
+    }
+
+    /// Puts it into its place.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        fs::rename(&self.path, self.out.join(BASE))
+    }
+}
+
+impl Drop for NewBase {
+    fn drop(&mut self) {
+        // Once it is in its place there is nothing left to remove; else it is half a file of our own, and the error that
+        // led here says more than one about this.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// Reads the texts in [`BASE`] that `map` confirms.
@@ -70,7 +102,7 @@ pub fn read_base(out: &Path, map: &LineMap) -> BTreeMap<String, String> {
 pub fn write_stamp(out: &Path, inputs: &str, map: &LineMap) -> io::Result<()> {
     let mut stamp = format!("{HEAD}\n{inputs}\n");
     for own in [map::FILE, BASE] {
-        stamp.push_str(&map::fingerprint(&fs::read(out.join(own))?));
+        stamp.push_str(&fingerprint_of(&out.join(own))?);
         stamp.push('\n');
     }
     for (path, file) in &map.files {
@@ -94,7 +126,7 @@ pub fn up_to_date(out: &Path, inputs: &str) -> Option<usize> {
     if lines.next()? != HEAD || lines.next()? != inputs {
         return None;
     }
-    let is = |path: &str, hash: &str| fs::read(out.join(path)).is_ok_and(|bytes| map::fingerprint(&bytes) == hash);
+    let is = |path: &str, hash: &str| fingerprint_of(&out.join(path)).is_ok_and(|there| there == hash);
     for own in [map::FILE, BASE] {
         let hash = lines.next()?;
         is(own, hash).then_some(())?;
@@ -106,6 +138,21 @@ pub fn up_to_date(out: &Path, inputs: &str) -> Option<usize> {
         files += 1;
     }
     Some(files)
+}
+
+/// The [`map::fingerprint`] of a file, which may be longer than what one wants to have in memory.
+fn fingerprint_of(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = Xxh3::new();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(map::hex(hash.digest128())),
+            Ok(length) => hash.update(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +170,11 @@ mod tests {
         let (model, _) = Model::read(&book);
         let tangled = crate::tangle::tangle(&model);
         let map = tangled.line_map(&book, &model);
-        write_base(out.path(), &tangled).unwrap();
+        let mut new = NewBase::create(out.path()).unwrap();
+        for (path, file) in &tangled.files {
+            new.add(path, &file.text).unwrap();
+        }
+        new.finish().unwrap();
         let base = read_base(out.path(), &map);
         assert_eq!(
             base.into_iter().collect::<Vec<_>>(),

@@ -1,22 +1,31 @@
 //! Chapters as text, and places inside them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 /// One chapter: its text and where each of its lines begins.
 #[derive(Debug, Clone)]
 pub struct Source {
     path: String,
-    text: String,
-    line_starts: Vec<usize>,
+    text: Arc<str>,
+    line_starts: Vec<u32>,
 }
 
 impl Source {
+    /// The most bytes that a chapter may have: places in it are 32 bits wide.
+    pub const LONGEST: usize = u32::MAX as usize - 1;
+
     /// Takes the text of the chapter at `path`, which is relative to the root of the book.
-    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+    ///
+    /// # Panics
+    /// When the text is longer than [`Self::LONGEST`].
+    pub fn new(path: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
         let text = text.into();
-        let line_starts = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-            .collect();
+        assert!(text.len() <= Self::LONGEST, "a chapter of {} bytes", text.len());
+        let lines = text.bytes().filter(|&byte| byte == b'\n').count() + 1;
+        let mut line_starts = Vec::with_capacity(lines);
+        line_starts.push(0);
+        line_starts.extend(text.match_indices('\n').map(|(at, _)| narrow(at + 1)));
         Self {
             path: path.into(),
             text,
@@ -36,17 +45,22 @@ impl Source {
         &self.text
     }
 
+    /// The text, for those who keep parts of it.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+
     /// The line (from 1) that holds the byte at `offset`.
     #[must_use]
     pub fn line(&self, offset: usize) -> usize {
-        self.line_starts.partition_point(|&start| start <= offset)
+        self.line_starts.partition_point(|&start| start as usize <= offset)
     }
 
     /// Line and column (both from 1, columns counted in characters) of the byte at `offset`.
     #[must_use]
     pub fn position(&self, offset: usize) -> Position {
         let line = self.line(offset);
-        let before = &self.text[self.line_starts[line - 1]..offset];
+        let before = &self.text[self.line_starts[line - 1] as usize..offset];
         Position {
             line,
             column: before.chars().count() + 1,
@@ -56,8 +70,13 @@ impl Source {
     /// Where the line that holds the byte at `offset` begins.
     #[must_use]
     pub fn line_start(&self, offset: usize) -> usize {
-        self.line_starts[self.line(offset) - 1]
+        self.line_starts[self.line(offset) - 1] as usize
     }
+}
+
+/// A place in a chapter, in 32 bits.
+pub(crate) fn narrow(offset: usize) -> u32 {
+    u32::try_from(offset).expect("no chapter is longer than `Source::LONGEST`")
 }
 
 /// A line and a column, both counted from 1.
@@ -87,19 +106,13 @@ pub struct Book {
 
 impl Book {
     /// Makes a book from `(path, text)` pairs in reading order.
-    pub fn new<P: Into<String>, T: Into<String>>(chapters: impl IntoIterator<Item = (P, T)>) -> Self {
+    pub fn new<P: Into<String>, T: Into<Arc<str>>>(chapters: impl IntoIterator<Item = (P, T)>) -> Self {
         Self {
             sources: chapters
                 .into_iter()
                 .map(|(path, text)| Source::new(path, text))
                 .collect(),
         }
-    }
-
-    /// The same chapters without their texts, for those who need only their paths from here on.
-    #[must_use]
-    pub fn paths_only(self) -> Self {
-        Self::new(self.sources.into_iter().map(|source| (source.path, "")))
     }
 
     /// The text at `place`.

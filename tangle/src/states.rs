@@ -123,8 +123,8 @@ fn missing(sources: &[Source], model: &Model) -> Vec<(String, usize, String)> {
     let mut missing = Vec::new();
     for piece in model.fragments.iter().flat_map(crate::model::Fragment::live) {
         let piece = &model.pieces[*piece];
-        for line in &piece.fence.lines {
-            if let Some(reference) = piece.fence.reference(line)
+        for line in piece.fence.lines() {
+            if let Some(reference) = line.reference()
                 && model.named(reference.name).is_none()
             {
                 let source = sources[piece.source].path().to_owned();

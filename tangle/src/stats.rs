@@ -72,7 +72,7 @@ pub fn stats(book: &Book, model: &Model) -> Stats {
     let mut lengths = Vec::new();
     let mut longest = Vec::new();
     for piece in &model.pieces {
-        let length = piece.fence.lines.len();
+        let length = piece.fence.len();
         let counts = &mut chapters[piece.source].1;
         counts.code_lines += length;
         counts.fences += 1;

@@ -417,8 +417,8 @@ impl<'a> Attempt<'a> {
             match line {
                 BodyLine::Text { text, .. } => writeln!(shown, "{text}"),
                 BodyLine::Reference { written, indent } => {
-                    let fence = &self.program.model.pieces[written.0].fence;
-                    writeln!(shown, "{indent}{}", fence.text(&fence.lines[written.1]).trim())
+                    let line = self.program.model.pieces[written.0].fence.line(written.1);
+                    writeln!(shown, "{indent}{}", line.text.trim())
                 }
             }
             .expect("strings take everything");
@@ -476,12 +476,12 @@ impl<'a> Attempt<'a> {
             .iter()
             .map(|&(_, piece, line)| {
                 let piece = &model.pieces[piece];
-                let line = &piece.fence.lines[line];
+                let line = piece.fence.line(line);
                 format!(
                     "{}:{}: {} gave way to its text, because the uses of this fragment have different layouts now",
                     book.sources[piece.source].path(),
                     line.number,
-                    piece.fence.text(line).trim()
+                    line.text.trim()
                 )
             })
             .collect::<BTreeSet<_>>();

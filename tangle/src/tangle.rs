@@ -1,11 +1,11 @@
 //! Turns fragments into files.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::map::{self, FileMap, LineMap, Span};
 use crate::model::{FragmentId, Model, PieceId};
-use crate::parse::Line;
 use crate::source::Book;
 
 /// All files of a book.
@@ -28,14 +28,71 @@ pub struct File {
     pub pieces: Vec<(PieceId, Range<usize>)>,
 }
 
+/// Who knows the texts of all files of a book: from memory, as [`Tangled`] does, or by writing each when it is asked for,
+/// as a [`Model`] can. The second way needs room for one file at a time.
+pub trait Texts {
+    /// The text of the file `path`, which the book has.
+    ///
+    /// # Panics
+    /// When the book has no such file.
+    fn text(&self, path: &str) -> Cow<'_, str>;
+}
+
+impl Texts for Tangled {
+    fn text(&self, path: &str) -> Cow<'_, str> {
+        Cow::Borrowed(&self.files[path].text)
+    }
+}
+
+/// Of a model without cycles.
+impl Texts for Model {
+    fn text(&self, path: &str) -> Cow<'_, str> {
+        let id = self.file(path).expect("only files of the book are asked for");
+        Cow::Owned(file(self, id).text)
+    }
+}
+
 /// Writes every file of `model`, which must be free of cycles. A reference to nothing becomes nothing.
 #[must_use]
 pub fn tangle(model: &Model) -> Tangled {
     Tangled {
         files: model
             .files()
-            .map(|(id, path)| (path.to_owned(), expand(model, id)))
+            .map(|(id, path)| (path.to_owned(), file(model, id)))
             .collect(),
+    }
+}
+
+/// The line map of all files of `model`, which must be free of cycles. No more than one of them is in memory at a time.
+#[must_use]
+pub fn line_map(book: &Book, model: &Model) -> LineMap {
+    let files = model.files().map(|(id, path)| (path, file(model, id)));
+    map_of(
+        book,
+        model,
+        files.map(|(path, file)| (path, file_map(&file.text, file.lines, file.spans))),
+    )
+}
+
+fn map_of<'a>(book: &Book, model: &Model, files: impl Iterator<Item = (&'a str, FileMap)>) -> LineMap {
+    LineMap {
+        version: map::VERSION,
+        sources: book.sources.iter().map(|source| source.path().to_owned()).collect(),
+        fragments: model
+            .fragments
+            .iter()
+            .map(|fragment| fragment.title().to_owned())
+            .collect(),
+        files: files.map(|(path, map)| (path.to_owned(), map)).collect(),
+        pending: BTreeMap::new(),
+    }
+}
+
+fn file_map(text: &str, lines: usize, spans: Vec<Span>) -> FileMap {
+    FileMap {
+        hash: map::fingerprint(text.as_bytes()),
+        lines,
+        spans,
     }
 }
 
@@ -43,40 +100,27 @@ impl Tangled {
     /// The line map of all files.
     #[must_use]
     pub fn line_map(&self, book: &Book, model: &Model) -> LineMap {
-        LineMap {
-            version: map::VERSION,
-            sources: book.sources.iter().map(|source| source.path().to_owned()).collect(),
-            fragments: model
-                .fragments
-                .iter()
-                .map(|fragment| fragment.title().to_owned())
-                .collect(),
-            files: self
-                .files
-                .iter()
-                .map(|(path, file)| {
-                    let map = FileMap {
-                        hash: map::fingerprint(file.text.as_bytes()),
-                        lines: file.lines,
-                        spans: file.spans.clone(),
-                    };
-                    (path.clone(), map)
-                })
-                .collect(),
-            pending: BTreeMap::new(),
-        }
+        let files = self.files.iter();
+        map_of(
+            book,
+            model,
+            files.map(|(path, file)| (path.as_str(), file_map(&file.text, file.lines, file.spans.clone()))),
+        )
     }
 }
 
 /// A piece that is being written: how far it got, and where it began.
-struct Frame<'a> {
+struct Frame {
     piece: PieceId,
-    lines: std::slice::Iter<'a, Line>,
+    /// The index of its next line.
+    next: usize,
     indent: usize,
     start: usize,
 }
 
-fn expand(model: &Model, file: FragmentId) -> File {
+/// Writes the file that a fragment of `model` is. The fragment must not contain itself.
+#[must_use]
+pub fn file(model: &Model, file: FragmentId) -> File {
     let mut out = File::default();
     // The indentation of all open references, one behind the other; each frame knows how much of it is its own.
     let mut indent = String::new();
@@ -88,26 +132,27 @@ fn expand(model: &Model, file: FragmentId) -> File {
             frame.start = out.lines + 1;
         }
         let piece = &model.pieces[frame.piece];
-        let Some(line) = frame.lines.next() else {
+        if frame.next == piece.fence.len() {
             out.pieces.push((frame.piece, frame.start..out.lines + 1));
             stack.pop();
             continue;
-        };
-        if let Some(reference) = piece.fence.reference(line) {
+        }
+        let line = piece.fence.line(frame.next);
+        frame.next += 1;
+        if let Some(reference) = line.reference() {
             indent.push_str(reference.indent);
             if let Some(id) = model.named(reference.name) {
                 push(model, id, indent.len(), &mut stack);
             }
             continue;
         }
-        let text = piece.fence.text(line);
-        if !text.trim().is_empty() {
+        if !line.text.trim().is_empty() {
             out.text.push_str(&indent);
         }
-        out.text.push_str(text);
+        out.text.push_str(line.text);
         out.text.push('\n');
         out.lines += 1;
-        let shift = indent.chars().count().cast_signed() - line.prefix.cast_signed();
+        let shift = indent.chars().count().cast_signed() - line.prefix().cast_signed();
         out.span(piece.source, line.number, shift, piece.fragment);
     }
     out.text.shrink_to_fit();
@@ -116,10 +161,10 @@ fn expand(model: &Model, file: FragmentId) -> File {
 }
 
 /// Puts the pieces of a fragment on the stack, the first on top.
-fn push<'a>(model: &'a Model, id: FragmentId, indent: usize, stack: &mut Vec<Frame<'a>>) {
+fn push(model: &Model, id: FragmentId, indent: usize, stack: &mut Vec<Frame>) {
     stack.extend(model.fragments[id].live().iter().rev().map(|&piece| Frame {
         piece,
-        lines: model.pieces[piece].fence.lines.iter(),
+        next: 0,
         indent,
         start: 0,
     }));

@@ -95,11 +95,8 @@ impl<'a> Weaver<'a> {
             if !model.fragments[piece.fragment].live().contains(&id) {
                 continue;
             }
-            for line in &piece.fence.lines {
-                let used = piece
-                    .fence
-                    .reference(line)
-                    .and_then(|reference| model.named(reference.name));
+            for line in piece.fence.lines() {
+                let used = line.reference().and_then(|reference| model.named(reference.name));
                 if let Some(used) = used
                     && !users[used].contains(&id)
                 {
@@ -172,11 +169,10 @@ impl<'a> Weaver<'a> {
         });
         if self.target == Target::Html && language(&fence.header.language) == "rust" {
             // mdBook hides lines that begin with `# ` in Rust, and shows `##` as `#`.
-            for line in &fence.lines {
-                let text = fence.text(line);
-                let code = text.trim_start();
+            for line in fence.lines() {
+                let code = line.text.trim_start();
                 if code == "#" || code.starts_with("# ") || code.starts_with("##") {
-                    edits.push(Edit::insert(line.offset + text.len() - code.len(), "#".to_owned()));
+                    edits.push(Edit::insert(line.offset + line.text.len() - code.len(), "#".to_owned()));
                 }
             }
         }
@@ -284,11 +280,8 @@ impl<'a> Weaver<'a> {
             notes.push(format!("Used in {}.", list(&users)));
         }
         let mut used = Vec::new();
-        for line in &piece.fence.lines {
-            let reference = piece
-                .fence
-                .reference(line)
-                .and_then(|reference| model.named(reference.name));
+        for line in piece.fence.lines() {
+            let reference = line.reference().and_then(|reference| model.named(reference.name));
             if let Some(other) = reference
                 && !used.contains(&other)
             {

@@ -91,8 +91,8 @@ impl Outline {
             };
             let fence = &model.pieces[outline.instances[instance].piece].fence;
             let mut finished = true;
-            for line in start..fence.lines.len() {
-                let Some(reference) = fence.reference(&fence.lines[line]) else {
+            for line in start..fence.len() {
+                let Some(reference) = fence.line(line).reference() else {
                     outline.lines.push(outline.steps.len());
                     outline.steps.push(Step::Line(instance, line));
                     continue;

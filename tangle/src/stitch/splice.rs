@@ -54,8 +54,8 @@ fn fence_edits(source: &Source, model: &Model, id: PieceId, body: &[BodyLine]) -
     let mut longest = 0;
     for line in body {
         let written = match line {
-            BodyLine::Text { text: code, old } => match old.map(|old| &fence.lines[old]) {
-                Some(line) if fence.text(line) == *code => {
+            BodyLine::Text { text: code, old } => match old.map(|old| fence.line(old)) {
+                Some(line) if line.text == *code => {
                     new.push_str(raw_line(source, line.offset));
                     longest = longest.max(closing_run(fence, source, code));
                     continue;
@@ -64,13 +64,12 @@ fn fence_edits(source: &Source, model: &Model, id: PieceId, body: &[BodyLine]) -
             },
             BodyLine::Reference { written, indent } => {
                 let home = &model.pieces[written.0].fence;
-                let line = &home.lines[written.1];
-                let code = home.text(line);
-                if written.0 == id && home.reference(line).is_some_and(|old| old.indent == indent.as_str()) {
+                let line = home.line(written.1);
+                if written.0 == id && line.reference().is_some_and(|old| old.indent == indent.as_str()) {
                     new.push_str(raw_line(source, line.offset));
                     continue;
                 }
-                format!("{indent}{}", code.trim())
+                format!("{indent}{}", line.text.trim())
             }
         };
         longest = longest.max(closing_run(fence, source, &written));
@@ -104,7 +103,7 @@ fn prefix(source: &Source, fence: &Fence) -> String {
     let opening = &text[source.line_start(fence.range.start)..fence.range.start];
     if opening.chars().any(|c| !matches!(c, ' ' | '\t' | '>')) {
         // The fence stands behind the mark of a list, which stands there only once.
-        let line = fence.lines.iter().find(|line| !fence.text(line).trim().is_empty());
+        let line = fence.lines().find(|line| !line.text.trim().is_empty());
         if let Some(line) = line {
             return text[source.line_start(line.offset)..line.offset].to_owned();
         }

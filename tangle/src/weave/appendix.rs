@@ -150,7 +150,7 @@ fn piece_at(weaver: &Weaver<'_>, fragment: usize, source: usize, line: usize) ->
     let model = &weaver.program.model;
     model.fragments[fragment].pieces.iter().copied().find(|&id| {
         let piece = &model.pieces[id];
-        let (first, last) = match (piece.fence.lines.first(), piece.fence.lines.last()) {
+        let (first, last) = match (piece.fence.lines().next(), piece.fence.lines().next_back()) {
             (Some(first), Some(last)) => (first.number, last.number),
             _ => return false,
         };

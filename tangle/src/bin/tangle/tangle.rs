@@ -84,13 +84,9 @@ pub fn run(options: &Options) -> Result<Status, Error> {
         (_, true) => Mode::Force,
         _ => Mode::Write,
     };
-    // Each thing is dropped when it is not needed any more: books are long.
-    let book = project.book.paths_only();
-    let tangled = tangle::tangle::tangle(&model);
-    let map = tangled.line_map(&book, &model);
+    let map = tangle::tangle::line_map(&project.book, &model);
     let out = options.place.out(&project.out);
-    drop(model);
-    let report = disk::write(out, &tangled, &map, mode)?;
+    let report = disk::write(out, &model, &map, mode)?;
     if !options.check {
         record::write_stamp(out, &fingerprint, &map)
             .map_err(|error| Error::Io("write", out.join(record::STAMP), error))?;

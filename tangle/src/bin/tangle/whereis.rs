@@ -146,10 +146,9 @@ fn fragment(project: &Project, program: &Program, out: &Path, name: &str) -> Vec
         ));
     }
     for piece in &model.pieces {
-        for line in &piece.fence.lines {
-            if piece
-                .fence
-                .reference(line)
+        for line in piece.fence.lines() {
+            if line
+                .reference()
                 .is_some_and(|reference| model.named(reference.name) == Some(id))
             {
                 let place = project.root.join(project.book.sources[piece.source].path());
