@@ -17,7 +17,7 @@ cargo_quiet = $(if $(V),,$(if $(wildcard $(1)),--quiet))
 tangle_dir := target/tangle
 tangle_bin := $(tangle_dir)/debug/tangle
 # What a compiler says of a line in generated/, it says of the chapter's line.
-wrap := env -u MAKEFLAGS -u MFLAGS $(tangle_bin) wrap --
+wrap := env -u MAKEFLAGS -u MFLAGS $(tangle_bin) wrap --objects target/module-$(HOST) --
 target := x86_64-unknown-linux-gnu
 launcher := target/$(target)/release/lguest
 guest := target/guest/release/guest
@@ -78,7 +78,7 @@ lint: tangle ## Compile with every warning an error, and let clippy and shellche
 	$(Q)scripts/lint
 
 fmt: tangle ## Format the code, that of the chapters too
-	$(Q)scripts/fmt
+	$(Q)$(wrap) scripts/fmt
 
 ##@ Housekeeping
 
@@ -123,8 +123,8 @@ guest: | $(tangle_bin)
 module: | $(tangle_bin)
 	$(Q)$(wrap) scripts/module-build generated/module target/module-$(HOST)
 
-vmtests:
-	$(Q)cd tests/vm && env -u MAKEFLAGS -u MFLAGS cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
+vmtests: | $(tangle_bin)
+	$(Q)cd tests/vm && env -u MAKEFLAGS -u MFLAGS ../../$(tangle_bin) wrap -- cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
 
 # mdBook comes from crates.io, once, into the cache; the preprocessor is the book's own.
 mdbook:

@@ -55,6 +55,16 @@ die() {
 	exit 1
 }
 
+# As a filter: what is said of a line in generated/ is said of the chapter's line, once tangle is built.
+in_chapters() {
+	local tangle=$top/target/tangle/debug/tangle
+	if [ -x "$tangle" ]; then
+		exec "$tangle" wrap --book "$top" --objects "$top/target/module-$HOST"
+	else
+		exec cat
+	fi
+}
+
 # Prints the comment at the top of the calling script: its --help.
 usage() { sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; }
 

@@ -154,6 +154,26 @@ impl Locator {
         })
     }
 
+    /// The generated file that has `text` in the line `line`, or else the only line of all that has it. An assembler that
+    /// got its text from a compiler knows nothing else. White space does not count.
+    #[must_use]
+    pub fn find(&self, text: &str, line: usize) -> Option<(String, usize)> {
+        let mut found = Vec::new();
+        for file in self.map.as_ref()?.files.keys() {
+            let content = fs::read_to_string(self.out.join(file)).unwrap_or_default();
+            let lines = content
+                .lines()
+                .enumerate()
+                .filter(|(_, there)| is_instance(text, there));
+            found.extend(lines.map(|(at, _)| (file.clone(), at + 1)));
+        }
+        let mut likely: Vec<_> = found.iter().filter(|(_, at)| *at == line).cloned().collect();
+        if likely.is_empty() {
+            likely = found;
+        }
+        (likely.len() == 1).then(|| likely.swap_remove(0))
+    }
+
     /// The text of a line of a chapter, and where in the file it begins.
     pub fn chapter_line(&mut self, location: &Location) -> Option<(String, usize)> {
         if !self.chapters.contains_key(&location.chapter) {
@@ -166,6 +186,31 @@ impl Locator {
         let text = lines.get(location.line - 1)?.trim_end_matches(['\n', '\r']).to_owned();
         Some((text, lines[..location.line - 1].iter().map(String::len).sum()))
     }
+}
+
+/// Whether `text` is what became of `template` when every `{operand}` in it got its value.
+fn is_instance(text: &str, template: &str) -> bool {
+    let bare = |text: &str| text.split_whitespace().collect::<String>();
+    let (text, template) = (bare(text), bare(template));
+    let mut pieces = template
+        .split('{')
+        .enumerate()
+        .map(|(at, piece)| match piece.split_once('}') {
+            Some((_, behind)) if at > 0 => behind,
+            _ => piece,
+        });
+    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let mut open = false;
+    for piece in pieces {
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+        open = piece.is_empty();
+    }
+    !text.is_empty() && (rest.is_empty() || open)
 }
 
 /// A path without `.` and `..`, whether it exists or not.
@@ -181,4 +226,29 @@ fn normal(path: &Path) -> PathBuf {
         }
     }
     normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_assembly_with_its_operands_filled_in() {
+        for (text, template) in [
+            ("    movq %rax, %rbx", "\tmovq\t%rax, %rbx"),
+            ("movq $16, %rax", "movq ${SELECTOR}, %rax"),
+            ("pushq $1", "pushq ${FLAGS}"),
+            ("a 1 b 2 c", "a {X} b {Y} c"),
+        ] {
+            assert!(is_instance(text, template), "{text} {template}");
+        }
+        for (text, template) in [
+            ("", ""),
+            ("movq %rax, %rbx", "movq %rax, %rcx"),
+            ("movq $16, %rax", "movq ${SELECTOR}, %rbx"),
+            ("movq $16, %rax, 8", "movq ${SELECTOR}, %rax"),
+        ] {
+            assert!(!is_instance(text, template), "{text} {template}");
+        }
+    }
 }

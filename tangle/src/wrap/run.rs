@@ -12,7 +12,7 @@ use super::locate::Locator;
 use super::symbols::Objects;
 use super::text::Rewriter;
 
-/// How long an unfinished line may wait for its end: a prompt must show, a word must not be torn.
+/// How long the beginning of a line may wait for its end: a prompt must show, a location must not be torn.
 const PATIENCE: Duration = Duration::from_millis(25);
 
 type Input = Box<dyn Read + Send>;
@@ -27,6 +27,16 @@ pub struct Settings {
     pub out: PathBuf,
     /// Objects with debug information, and directories with kernel modules.
     pub objects: Vec<PathBuf>,
+}
+
+/// Rewrites standard input, until it ends.
+///
+/// # Errors
+/// When standard output takes nothing more.
+pub fn filter(settings: &Settings) -> io::Result<()> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || pump(Box::new(io::stdin()), &sender));
+    show(settings, &receiver, Box::new(io::stdout()))
 }
 
 /// Runs `command` with the standard input of this process, and shows its two outputs on those of this process.
@@ -90,63 +100,144 @@ fn pump(mut input: Input, sender: &mpsc::Sender<Vec<u8>>) {
 fn show(settings: &Settings, receiver: &Receiver<Vec<u8>>, mut output: Output) -> io::Result<()> {
     let mut locator = Locator::new(&settings.root, &settings.out);
     let mut objects = Objects::new(settings.objects.clone());
-    let mut rewriter = Rewriter::new(&mut locator, &mut objects);
-    let mut pending: Vec<u8> = Vec::new();
-    loop {
-        let mut shown = Vec::new();
-        let lines = pending.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        for line in pending
-            .drain(..lines)
-            .collect::<Vec<u8>>()
-            .split_inclusive(|&byte| byte == b'\n')
-        {
-            rewrite(&mut rewriter, line, &mut shown);
-        }
-        output.write_all(&shown)?;
-        output.flush()?;
-        // The beginning of JSON waits for the rest of it, however long that takes.
-        let impatient = rewriter.is_waiting() || !(pending.is_empty() || pending.starts_with(b"{"));
-        let more = if impatient {
+    let mut lines = Lines::new(Rewriter::new(&mut locator, &mut objects));
+    let mut ended = false;
+    while !ended {
+        let more = if lines.is_waiting() {
             receiver.recv_timeout(PATIENCE)
         } else {
             receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
-        let reason = match more {
-            Ok(chunk) => {
-                pending.extend(chunk);
-                continue;
+        let shown = match more {
+            Ok(chunk) => lines.take(&chunk),
+            Err(reason) => {
+                ended = reason == RecvTimeoutError::Disconnected;
+                lines.give_up(ended)
             }
-            Err(reason) => reason,
         };
-        let mut rest = String::new();
-        rewriter.flush(&mut rest);
-        output.write_all(rest.as_bytes())?;
-        let done = reason == RecvTimeoutError::Disconnected;
-        if done || !pending.starts_with(b"{") {
-            let mut shown = Vec::new();
-            rewrite(&mut rewriter, &std::mem::take(&mut pending), &mut shown);
-            output.write_all(&shown)?;
-        }
+        output.write_all(&shown)?;
         output.flush()?;
-        if done {
-            return Ok(());
+    }
+    Ok(())
+}
+
+/// Makes lines of what comes in pieces.
+struct Lines<'a> {
+    rewriter: Rewriter<'a>,
+    /// The line whose end has not come yet.
+    pending: Vec<u8>,
+    /// Somebody has seen the beginning of that line already: all that follows is shown as it comes. So it is where somebody
+    /// types, and every key has to show at once.
+    open: bool,
+}
+
+impl<'a> Lines<'a> {
+    fn new(rewriter: Rewriter<'a>) -> Self {
+        Self {
+            rewriter,
+            pending: Vec::new(),
+            open: false,
         }
+    }
+
+    /// Whether something has come that may not be held back for ever.
+    fn is_waiting(&self) -> bool {
+        self.rewriter.is_waiting() || !(self.pending.is_empty() || self.is_json())
+    }
+
+    /// The beginning of JSON waits for the rest of it, however long that takes.
+    fn is_json(&self) -> bool {
+        self.pending.starts_with(b"{\"")
+    }
+
+    /// Takes the next piece, and returns what can be shown.
+    fn take(&mut self, chunk: &[u8]) -> Vec<u8> {
+        let mut shown = Vec::new();
+        for piece in chunk.split_inclusive(|&byte| byte == b'\n') {
+            self.pending.extend(piece);
+            if self.open || piece.ends_with(b"\n") {
+                self.rewrite(&mut shown);
+            }
+        }
+        shown
+    }
+
+    /// Returns all that was held back. The beginning of JSON stays, unless nothing comes any more.
+    fn give_up(&mut self, ended: bool) -> Vec<u8> {
+        let mut rest = String::new();
+        self.rewriter.flush(&mut rest);
+        let mut shown = rest.into_bytes();
+        if ended || !self.is_json() {
+            self.rewrite(&mut shown);
+        }
+        shown
+    }
+
+    /// Rewrites the line, or as much of it as there is. What is no text stays as it is.
+    fn rewrite(&mut self, out: &mut Vec<u8>) {
+        let line = std::mem::take(&mut self.pending);
+        let whole = line.ends_with(b"\n");
+        let mut shown = String::new();
+        let text = std::str::from_utf8(&line);
+        match text {
+            Ok(text) if self.open || !whole => self.rewriter.part(text, &mut shown),
+            Ok(text) if text.starts_with('{') => self.rewriter.json(text, &mut shown),
+            Ok(text) => self.rewriter.line(&text[..text.len() - 1], &mut shown),
+            Err(_) => self.rewriter.flush(&mut shown),
+        }
+        out.extend(shown.as_bytes());
+        if text.is_err() {
+            out.extend(&line);
+        }
+        self.open = !whole && (self.open || !line.is_empty());
     }
 }
 
-/// Rewrites a line, or a part of one at the end of what there is. What is no text stays as it is.
-fn rewrite(rewriter: &mut Rewriter, line: &[u8], out: &mut Vec<u8>) {
-    let mut shown = String::new();
-    match (std::str::from_utf8(line), line.ends_with(b"\n")) {
-        (Ok(line), true) if line.starts_with('{') => rewriter.json(line, &mut shown),
-        (Ok(line), true) => rewriter.line(&line[..line.len() - 1], &mut shown),
-        (Ok(line), false) => rewriter.part(line, &mut shown),
-        (Err(_), _) => {
-            rewriter.flush(&mut shown);
-            out.extend(shown.as_bytes());
-            out.extend(line);
-            return;
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is shown of each piece, `None` being a while in which nothing comes.
+    fn shown(pieces: &[Option<&str>]) -> Vec<String> {
+        let nowhere = tempfile::tempdir().unwrap();
+        let mut locator = Locator::new(nowhere.path(), nowhere.path());
+        let mut objects = Objects::default();
+        let mut lines = Lines::new(Rewriter::new(&mut locator, &mut objects));
+        pieces
+            .iter()
+            .map(|piece| match piece {
+                Some(piece) => lines.take(piece.as_bytes()),
+                None if lines.is_waiting() => lines.give_up(false),
+                None => Vec::new(),
+            })
+            .map(|shown| String::from_utf8(shown).unwrap())
+            .collect()
     }
-    out.extend(shown.as_bytes());
+
+    #[test]
+    fn a_line_waits_for_its_end_but_not_for_ever() {
+        assert_eq!(shown(&[Some("a"), Some("b\nc"), None]), ["", "ab\n", "c"]);
+    }
+
+    #[test]
+    fn what_somebody_types_behind_a_prompt_shows_at_once() {
+        assert_eq!(
+            shown(&[Some("> "), None, Some("l"), Some("s"), Some("\r\nx"), None]),
+            ["", "> ", "l", "s", "\r\n", "x"]
+        );
+    }
+
+    #[test]
+    fn the_beginning_of_json_waits_and_a_brace_does_not() {
+        assert_eq!(shown(&[Some("{\"a\":"), None, Some("1}\n")]), ["", "", "{\"a\":1}\n"]);
+        assert_eq!(shown(&[Some("{"), None]), ["", "{"]);
+    }
+
+    #[test]
+    fn a_snippet_waits_for_its_lines() {
+        assert_eq!(
+            shown(&[Some(" --> a:1:1\n"), Some("  |\n"), None]),
+            ["", "", " --> a:1:1\n  |\n"]
+        );
+    }
 }

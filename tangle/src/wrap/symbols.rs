@@ -1,7 +1,6 @@
 //! Finds the chapter lines behind `symbol+0x12/0x40`, as a kernel prints addresses, through the DWARF of its objects.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use std::rc::Rc;
 use gimli::{EndianRcSlice, RunTimeEndian};
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionIndex};
 
-use super::locate::Locator;
+use super::locate::{Location, Locator};
 
 /// A `symbol+offset` inside a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +77,29 @@ pub fn find(line: &str) -> Vec<Found> {
     found
 }
 
+/// A symbol that the linker of kernel modules misses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name.
+    pub symbol: String,
+    /// The name of the object file that wants it.
+    pub object: String,
+}
+
+/// What modpost misses, if that is what `line` is about.
+#[must_use]
+pub fn missing(line: &str) -> Option<Missing> {
+    let complaint = line.split_once("modpost: ")?.1.trim_end().strip_suffix(" undefined!")?;
+    let module = complaint
+        .split([' ', '[', ']', ':', '/'])
+        .find_map(|word| word.strip_suffix(".ko"))?;
+    let symbol = complaint.split(['\'', '"']).nth(1)?;
+    Some(Missing {
+        symbol: symbol.to_owned(),
+        object: format!("{module}.o"),
+    })
+}
+
 fn hex(line: &str, at: usize) -> Option<(u64, usize)> {
     let digits = line[at..].strip_prefix("0x")?;
     let length = digits.len() - digits.trim_start_matches(|c: char| c.is_ascii_hexdigit()).len();
@@ -107,49 +129,69 @@ impl Objects {
     /// was inlined into. `None` if it is no code of the book.
     pub fn frames(&mut self, found: &Found, locator: &Locator) -> Option<String> {
         let files = match &found.object {
-            Some(object) => vec![PathBuf::from(object)],
+            Some(object) => self.named(object),
             None => self.candidates(found.module.as_deref()),
         };
-        let mut text = String::new();
-        for path in files {
-            let Some(image) = self.image(&path) else { continue };
-            for (file, line, column) in image.locations(found) {
-                let Some(generated) = locator.generated(&file) else {
+        files.into_iter().find_map(|path| {
+            let image = self.image(&path)?;
+            let frames = image.frames(image.address(found)?, locator);
+            (!frames.is_empty()).then(|| format!(" at {}", frames.join(", inlined at ")))
+        })
+    }
+
+    /// Where in the chapters the `missing` symbol is used, as it is put behind the complaint.
+    pub fn uses(&mut self, missing: &Missing, locator: &Locator) -> Option<String> {
+        self.named(&missing.object).into_iter().find_map(|path| {
+            let image = self.image(&path)?;
+            let mut places: Vec<String> = Vec::new();
+            for &address in image.uses.get(&missing.symbol)? {
+                // All that was inlined around it is one use.
+                let Some(place) = image.frames(address, locator).into_iter().next() else {
                     continue;
                 };
-                let Some(location) = locator.locate(generated, line, column.max(1)) else {
-                    continue;
-                };
-                let how = if text.is_empty() { " at " } else { ", inlined at " };
-                write!(text, "{how}{}:{}", location.chapter, location.line).expect("strings take everything");
-                if column > 0 {
-                    write!(text, ":{}", location.column).expect("strings take everything");
+                if !places.contains(&place) {
+                    places.push(place);
                 }
             }
-            if !text.is_empty() {
-                return Some(text);
+            (!places.is_empty()).then(|| format!(" at {}", places.join(", ")))
+        })
+    }
+
+    /// The object file `name`: from here, or wherever objects are.
+    fn named(&self, name: &str) -> Vec<PathBuf> {
+        let path = PathBuf::from(name);
+        if path.is_file() {
+            return vec![path];
+        }
+        let mut files = self.files(&|file| file.ends_with(&path));
+        if files.is_empty() {
+            files = self.files(&|file| file.file_name() == path.file_name());
+        }
+        files
+    }
+
+    /// The places that are files, and the files in the others that are `wanted`.
+    fn files(&self, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for place in &self.places {
+            if place.is_dir() {
+                collect(place, 0, wanted, &mut files);
+            } else {
+                files.push(place.clone());
             }
         }
-        None
+        files
     }
 
     /// The files that may hold a symbol of the kernel module `module`, or of a program.
     fn candidates(&self, module: Option<&str>) -> Vec<PathBuf> {
         let wanted = module.map(|module| module.replace('-', "_"));
-        let mut files = Vec::new();
-        for place in &self.places {
-            if place.is_dir() {
-                collect(place, 0, &mut files);
-            } else {
-                files.push(place.clone());
-            }
-        }
+        let mut files = self.files(&is_module);
         files.retain(|file| {
             let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('-', "_");
-            let is_module = file.extension().is_some_and(|extension| extension == "ko");
             match &wanted {
-                Some(wanted) => !is_module || stem == *wanted,
-                None => !is_module,
+                Some(wanted) => !is_module(file) || stem == *wanted,
+                None => !is_module(file),
             }
         });
         files
@@ -165,17 +207,21 @@ impl Objects {
     }
 }
 
-/// How deep kernel modules are looked for.
+fn is_module(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "ko")
+}
+
+/// How deep objects are looked for.
 const DEPTH: usize = 6;
 
-fn collect(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+fn collect(directory: &Path, depth: usize, wanted: &dyn Fn(&Path) -> bool, files: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
         let Ok(kind) = entry.file_type() else { continue };
         if kind.is_dir() && depth < DEPTH {
-            collect(&path, depth + 1, files);
-        } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "ko") {
+            collect(&path, depth + 1, wanted, files);
+        } else if kind.is_file() && wanted(&path) {
             files.push(path);
         }
     }
@@ -185,7 +231,10 @@ type Reader = EndianRcSlice<RunTimeEndian>;
 
 /// An object file.
 struct Image {
+    /// Address and size of every symbol and section.
     symbols: HashMap<String, Vec<(u64, u64)>>,
+    /// Where the symbols are used that this object does not have.
+    uses: HashMap<String, Vec<u64>>,
     lines: addr2line::Context<Reader>,
 }
 
@@ -232,6 +281,7 @@ impl Image {
                     .push((address(&symbol), symbol.size()));
             }
         }
+        let uses = uses(&file, &places);
         let endian = if file.is_little_endian() {
             RunTimeEndian::Little
         } else {
@@ -272,31 +322,71 @@ impl Image {
         };
         let dwarf = gimli::Dwarf::load(load).ok()?;
         let lines = addr2line::Context::from_dwarf(dwarf).ok()?;
-        Some(Self { symbols, lines })
+        Some(Self { symbols, uses, lines })
     }
 
-    /// File, line and column of `found`, the innermost first.
-    fn locations(&self, found: &Found) -> Vec<(String, usize, usize)> {
-        let mut locations = Vec::new();
-        let known = self.symbols.get(&found.symbol).map(Vec::as_slice).unwrap_or_default();
-        let start = known
+    /// Where `found` lies.
+    fn address(&self, found: &Found) -> Option<u64> {
+        let known = self.symbols.get(&found.symbol)?;
+        let (start, _) = known
             .iter()
             .find(|(_, size)| found.size.is_none_or(|wanted| wanted == *size))
-            .or(known.first());
-        let Some((start, _)) = start else { return locations };
-        let address = start + found.offset - u64::from(!found.exact && found.offset > 0);
+            .or(known.first())?;
+        // The address behind a call may belong to the next line already.
+        Some(start + found.offset - u64::from(!found.exact && found.offset > 0))
+    }
+
+    /// The places in the chapters that `address` is, the innermost first, then those that it was inlined into.
+    fn frames(&self, address: u64, locator: &Locator) -> Vec<String> {
+        let mut places = Vec::new();
         let Ok(mut frames) = self.lines.find_frames(address).skip_all_loads() else {
-            return locations;
+            return places;
         };
         while let Ok(Some(frame)) = frames.next() {
-            if let Some(location) = frame.location
-                && let (Some(file), Some(line)) = (location.file, location.line)
+            let Some(location) = frame.location else { continue };
+            let (Some(file), Some(line)) = (location.file, location.line) else {
+                continue;
+            };
+            let column = location.column.unwrap_or(0) as usize;
+            let place = locator
+                .generated(file)
+                .and_then(|file| locator.locate(file, line as usize, column.max(1)));
+            if let Some(Location {
+                chapter,
+                line,
+                column: there,
+                ..
+            }) = place
             {
-                locations.push((file.to_owned(), line as usize, location.column.unwrap_or(0) as usize));
+                places.push(if column > 0 {
+                    format!("{chapter}:{line}:{there}")
+                } else {
+                    format!("{chapter}:{line}")
+                });
             }
         }
-        locations
+        places
     }
+}
+
+/// Where code of `file`, whose sections lie at `places`, uses symbols that it does not have.
+fn uses(file: &object::File, places: &HashMap<SectionIndex, u64>) -> HashMap<String, Vec<u64>> {
+    let mut uses: HashMap<String, Vec<u64>> = HashMap::new();
+    for section in file.sections() {
+        let Some(place) = places.get(&section.index()) else {
+            continue;
+        };
+        for (offset, relocation) in section.relocations() {
+            let RelocationTarget::Symbol(index) = relocation.target() else {
+                continue;
+            };
+            let symbol = file.symbol_by_index(index).ok().filter(ObjectSymbol::is_undefined);
+            if let Some(Ok(name)) = symbol.map(|symbol| symbol.name()) {
+                uses.entry(name.to_owned()).or_default().push(place + offset);
+            }
+        }
+    }
+    uses
 }
 
 #[cfg(test)]
@@ -323,5 +413,17 @@ mod tests {
         let one = &find("a/b.o: warning: objtool: f+0x1c: unreachable")[0];
         assert_eq!(one.object.as_deref(), Some("a/b.o"));
         assert_eq!(find("1+0x2, RAX: 0+0x"), []);
+    }
+
+    #[test]
+    fn what_modpost_misses() {
+        for line in [
+            "ERROR: modpost: m.ko: symbol 'nowhere' undefined!",
+            "ERROR: modpost: \"nowhere\" [drivers/x/m.ko] undefined!",
+        ] {
+            let missing = missing(line).unwrap();
+            assert_eq!((missing.symbol.as_str(), missing.object.as_str()), ("nowhere", "m.o"));
+        }
+        assert_eq!(missing("WARNING: modpost: missing MODULE_DESCRIPTION() in m.o"), None);
     }
 }

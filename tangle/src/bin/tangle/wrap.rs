@@ -1,6 +1,7 @@
 //! `tangle wrap`.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -13,23 +14,24 @@ use crate::shared::Place;
 ///
 /// It knows what compilers, linkers, make, cargo, clippy, gdb and kernels print; JSON of cargo and rustc too. Behind
 /// `symbol+offset`, as in a kernel's oops, it adds the chapter line, with the help of the objects' debug information.
-/// Standard input and colours pass through, and the exit status is that of the command.
+/// Standard input and colours pass through, and the exit status is that of the command. Without a command it rewrites
+/// its standard input.
 ///
 ///     tangle wrap -- cargo build
-///     tangle wrap --objects build/ -- dmesg
+///     dmesg | tangle wrap --objects build/
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
     #[command(flatten)]
     place: Place,
 
-    /// A program with debug information, or a directory with kernel modules (may be repeated) [default: the output
+    /// A program with debug information, or a directory with kernel modules or objects (may be repeated) [default: the output
     /// directory]
     #[arg(long, value_name = "PATH")]
     objects: Vec<PathBuf>,
 
     /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -40,6 +42,14 @@ pub fn run(options: &Options) -> Result<u8, Error> {
     let mut objects = options.objects.clone();
     objects.push(out.clone());
     let settings = wrap::Settings { root, out, objects };
+    if options.command.is_empty() {
+        return match wrap::filter(&settings) {
+            // Whoever reads it has had enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+            Err(error) => Err(Error::Io("write", PathBuf::from("standard output"), error)),
+            Ok(()) => Ok(0),
+        };
+    }
     let status = wrap::run(&settings, &options.command)
         .map_err(|error| Error::Io("run", PathBuf::from(&options.command[0]), error))?;
     Ok(exit_code(status))
