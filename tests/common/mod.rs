@@ -88,7 +88,7 @@ fn payload() -> &'static Path {
 }
 
 /// A command at the top of the checkout, free of what cargo tells its tests but not their builds.
-fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(top());
     for (name, _) in std::env::vars_os() {

@@ -264,3 +264,172 @@ fn bytes_input_and_exit_status_pass_through() {
         Some(3)
     );
 }
+
+/// A package whose only file is written in two chapters; the second one is `body`, which begins in its line 4.
+fn package(body: &str) -> TempDir {
+    book(
+        &format!(
+            "{PROSE}```toml file=Cargo.toml\n[package]\nname = \"it\"\nedition = \"2024\"\n[workspace]\n```\n\n\
+             ```rust file=src/main.rs\n#![deny(unused_variables)]\nfn main() {{\n    <<body>>\n}}\n```\n"
+        ),
+        &format!("# B\n\n```rust #body\n{body}```\n"),
+    )
+}
+
+fn cargo(book: &Path, args: &[&str]) -> Option<Output> {
+    let manifest = ["--offline", "--quiet", "--manifest-path", "generated/Cargo.toml"];
+    let output = wrap(book, &[&["cargo"], args, &manifest].concat())?;
+    if stderr(&output).contains("no such command") {
+        eprintln!("skipped: there is no cargo {}", args[0]);
+        return None;
+    }
+    assert!(!stderr(&output).contains("generated/src"), "{}", stderr(&output));
+    Some(output)
+}
+
+#[test]
+fn a_suggestion_of_clippy_in_words_and_for_programs() {
+    let book = package("let list = vec![1, 2];\nif list.len() == 0 {\n    println!();\n}\n");
+    let Some(output) = cargo(book.path(), &["clippy"]) else {
+        return;
+    };
+    let shown = stderr(&output);
+    assert!(shown.contains("--> src/b.md:5:4\n"), "{shown}");
+    assert!(
+        shown.contains("\n5 |     if list.len() == 0 {\n  |        ^^^^^^^^^^^^^^^ help: "),
+        "{shown}"
+    );
+
+    let output = cargo(book.path(), &["clippy", "--message-format=json"]).unwrap();
+    let messages = stdout(&output);
+    let message = messages
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .find(|message| message["message"]["code"]["code"] == "clippy::len_zero")
+        .unwrap_or_else(|| panic!("no suggestion in {messages}"));
+    let span = &message["message"]["children"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find_map(|child| child["spans"].as_array().unwrap().first())
+        .unwrap();
+    assert_eq!(span["suggestion_applicability"], "MachineApplicable");
+    // Whoever applies it mends the chapter.
+    let path = book.path().join(span["file_name"].as_str().unwrap());
+    let mut chapter = fs::read_to_string(&path).unwrap();
+    let at = |key: &str| usize::try_from(span[key].as_u64().unwrap()).unwrap();
+    chapter.replace_range(
+        at("byte_start")..at("byte_end"),
+        span["suggested_replacement"].as_str().unwrap(),
+    );
+    assert!(chapter.contains("\nif list.is_empty() {\n"), "{chapter}");
+}
+
+#[test]
+fn a_lint_level_in_a_note_has_its_own_chapter_and_place() {
+    let book = package("let list = 1;\n");
+    let Some(output) = cargo(book.path(), &["check"]) else {
+        return;
+    };
+    let shown = stderr(&output);
+    assert!(shown.contains("--> src/b.md:4:5\n"), "{shown}");
+    assert!(shown.contains(" --> src/a.md:21:9\n"), "{shown}");
+    assert!(
+        shown.contains("\n21 | #![deny(unused_variables)]\n   |         ^^^"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("\n 4 |     let list = 1;\n   |         ^^^^") || shown.contains("\n4  |     let list"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn what_the_linker_misses() {
+    let book = package("unsafe extern \"C\" {\n    fn nowhere();\n}\nunsafe { nowhere() };\n");
+    let Some(output) = cargo(book.path(), &["build"]) else {
+        return;
+    };
+    let shown = stderr(&output);
+    assert!(shown.contains("nowhere"), "{shown}");
+    assert!(shown.contains("src/b.md:7"), "{shown}");
+}
+
+#[test]
+fn the_frames_of_a_panic() {
+    let book = package("let list = [1, 2];\nlet at = std::env::args().count() + 1;\nprintln!(\"{}\", list[at]);\n");
+    let Some(output) = cargo(book.path(), &["build"]) else {
+        return;
+    };
+    assert!(output.status.success(), "{}", stderr(&output));
+    let args = ["wrap", "--", "env", "RUST_BACKTRACE=1", "generated/target/debug/it"];
+    let output = tangle(book.path(), &args);
+    let shown = stderr(&output);
+    assert!(shown.contains("panicked at src/b.md:6:16:"), "{shown}");
+    assert!(shown.contains("at src/b.md:6:16\n"), "{shown}");
+    assert!(!shown.contains("generated/src"), "{shown}");
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn assembly_that_came_as_a_text() {
+    let assembly = "```asm file=it.s\n<<body>>\n\tret\n```\n";
+    let book = book(
+        &format!(
+            "{PROSE}```rust file=it.rs\n#![no_std]\ncore::arch::global_asm!(include_str!(\"it.s\"), N = const 3, options(att_syntax));\n```\n\n{assembly}"
+        ),
+        "# B\n\n```asm #body\nit:\n\tmovqq ${N}, %rax\n```\n",
+    );
+    let args = ["rustc", "--crate-type=lib", "--emit=obj", "-oit.o", "generated/it.rs"];
+    let Some(output) = wrap(book.path(), &args) else { return };
+    let shown = stderr(&output);
+    assert!(shown.contains("--> src/b.md:5:2\n"), "{shown}");
+    assert!(shown.contains("\n5 |     movqq $3, %rax\n"), "{shown}");
+}
+
+#[test]
+fn a_symbol_that_a_kernel_module_misses() {
+    let book = book(
+        "# C\n\n```c file=m/mod.c\nextern void nowhere(int);\nvoid run(void)\n{\n    <<call>>\n}\n```\n",
+        "# B\n\n```c #call\nnowhere(1);\nnowhere(2);\n```\n",
+    );
+    let args = ["-g", "-O1", "-c", "-o", "objects/it.o", "generated/m/mod.c"];
+    fs::create_dir(book.path().join("objects")).unwrap();
+    let Ok(status) = Command::new("gcc").args(args).current_dir(book.path()).status() else {
+        eprintln!("skipped: there is no gcc in PATH");
+        return;
+    };
+    assert!(status.success());
+    fs::write(
+        book.path().join("log"),
+        "ERROR: modpost: \"nowhere\" [m/it.ko] undefined!\nERROR: modpost: \"other\" [m/it.ko] undefined!\n",
+    )
+    .unwrap();
+    let output = tangle(book.path(), &["wrap", "--objects", "objects", "--", "cat", "log"]);
+    let shown = stdout(&output);
+    let mut lines = shown.lines();
+    let first = lines.next().unwrap();
+    assert!(first.contains("undefined! at src/b.md:4"), "{shown}");
+    assert!(first.contains(", src/b.md:5"), "{shown}");
+    assert!(lines.next().unwrap().ends_with("undefined!"), "{shown}");
+}
+
+#[test]
+fn without_a_command_it_is_a_filter() {
+    let book = borrow();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tangle"))
+        .arg("wrap")
+        .current_dir(book.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin
+        .write_all(b"panicked at generated/main.rs:3:5:\n\xff\n> ")
+        .unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"panicked at src/b.md:5:3:\n\xff\n> ");
+}
