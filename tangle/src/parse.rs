@@ -38,6 +38,9 @@ struct Stretch {
 
 impl Fence {
     /// Its lines of code, free of the indentation of a list and the `>` of a quotation.
+    ///
+    /// A carriage return at the end of a line belongs to the end if the fence's first line ends so, too. If that line
+    /// ends without one, it belongs to the code, and so to the generated file.
     #[must_use]
     pub fn lines(&self) -> impl DoubleEndedIterator<Item = Line<'_>> + ExactSizeIterator {
         (0..self.lines.len()).map(|index| self.line(index))
@@ -183,6 +186,8 @@ struct Open {
     range: Range<usize>,
     info: Range<usize>,
     header: Result<Option<Header>, String>,
+    /// The end of its first line is `\r\n`.
+    returns: bool,
     first: usize,
     lines: Vec<Stretch>,
     odd: BTreeMap<usize, Box<str>>,
@@ -202,6 +207,7 @@ impl Open {
         let start = first_line_end - after_mark.trim_start().len();
         Self {
             info: start..start + after_mark.trim().len(),
+            returns: first_line.ends_with('\r'),
             first: source.line(range.start) + 1,
             range,
             header: header::parse(info),
@@ -230,11 +236,21 @@ impl Open {
     }
 
     fn end_line(&mut self, source: &Source) {
-        let Some((offset, line)) = self.line.take() else { return };
-        let line = line.trim_end_matches(['\n', '\r']);
+        let Some((mut offset, mut line)) = self.line.take() else {
+            return;
+        };
+        let text = source.text();
+        let end = text[offset..].find('\n').map_or(text.len(), |at| offset + at);
+        let returns = end - text[..end].trim_end_matches('\r').len();
+        // The parser leaves carriage returns out: where a line is nothing else, it begins behind them.
+        offset = offset.min(end - returns);
+        line.truncate(line.trim_end_matches(['\n', '\r']).len());
+        if !self.returns {
+            line.push_str(&text[end - returns..end]);
+        }
         debug_assert_eq!(source.line(offset), self.first + self.lines.len());
-        if !source.text()[offset..].starts_with(line) {
-            self.odd.insert(self.lines.len(), line.into());
+        if !text[offset..].starts_with(&line) {
+            self.odd.insert(self.lines.len(), line.as_str().into());
         }
         self.lines.push(Stretch {
             offset: narrow(offset),
@@ -313,6 +329,25 @@ mod tests {
         assert_eq!(lines, ["int a;", "", "<<b>>"]);
         assert!(fence.line(2).reference().is_some());
         assert!(parsed.unterminated.is_empty());
+    }
+
+    #[test]
+    fn a_carriage_return_in_a_fence_that_begins_without_one_is_code() {
+        for (text, lines) in [
+            (
+                "```c #a\nint a;\r\n\r\n  \r\n<<b>>\r\n\n```\n",
+                ["int a;\r", "\r", "  \r", "<<b>>\r", ""],
+            ),
+            (
+                "> ```c #a\n> int a;\r\n>\r\n>   \r\n> <<b>>\r\n>\n> ```\n",
+                ["int a;\r", "\r", "  \r", "<<b>>\r", ""],
+            ),
+        ] {
+            let parsed = parsed(text);
+            let fence = &parsed.fences[0];
+            assert_eq!(fence.lines().map(|line| line.text).collect::<Vec<_>>(), lines);
+            assert_eq!(fence.line(3).reference().unwrap().name, "b");
+        }
     }
 
     #[test]

@@ -250,9 +250,6 @@ fn inexpressible(text: &str) -> Option<(usize, &'static str)> {
             "a tangled file ends with a line end, this one does not",
         ));
     }
-    if let Some(at) = text.find('\r') {
-        return Some((line_of(at), "a carriage return cannot be kept in a chapter"));
-    }
     if let Some(at) = text.find('\0') {
         return Some((line_of(at), "Markdown has no zero bytes"));
     }
