@@ -20,6 +20,43 @@ fn both_ways_from_chapters_to_files() {
 }
 
 #[test]
+fn a_place_without_code_is_named_for_what_it_is() {
+    let book = copy("program");
+    tangle(book.path(), &[]);
+    let asked = |place: &str| {
+        let output = tangle(book.path(), &["where", place]);
+        (output.status.code(), stdout(&output) + &stderr(&output))
+    };
+    assert_eq!(
+        asked("chapters/L010-write.md:1"),
+        (
+            Some(1),
+            "error: chapters/L010-write.md:1 is prose: no file has it\n".to_owned()
+        )
+    );
+    let (status, said) = asked("chapters/L010-write.md:9999");
+    assert_eq!(status, Some(1));
+    assert!(said.starts_with("error: `chapters/L010-write.md` has "), "{said}");
+    let (status, said) = asked("generated/module/device.rs:9999");
+    assert_eq!(status, Some(1));
+    assert!(said.starts_with("error: `generated/module/device.rs` has "), "{said}");
+    assert_eq!(
+        asked("nowhere.rs:1"),
+        (
+            Some(1),
+            "error: the book has neither a chapter nor a file `nowhere.rs`\n".to_owned()
+        )
+    );
+    // The line of a reference stands for the fragment, and so does the first line of its fence.
+    let (_, fragment) = asked("wake the Guest");
+    let text = std::fs::read_to_string(book.path().join("chapters/L010-write.md")).unwrap();
+    for what in ["<<wake the Guest>>", "```rust #wake the Guest"] {
+        let line = 1 + text.lines().position(|line| line.trim() == what).unwrap();
+        assert_eq!(asked(&format!("L010:{line}")), (Some(0), fragment.clone()), "{what}");
+    }
+}
+
+#[test]
 fn a_fragment_has_its_places() {
     let book = copy("program");
     let output = tangle(book.path(), &["where", "wake the Guest"]);

@@ -14,6 +14,7 @@ use crate::shared::{Place, Status};
 ///
 ///     tangle where generated/module/device.rs:12      which line of which chapter is this?
 ///     tangle where chapters/L010-write.md:30          which lines of which files does it become?
+///     tangle where L010:30                            the same, by the chapter's tag
 ///     tangle where "wake the Guest"                   where is it defined and used, what does it become?
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
@@ -33,19 +34,21 @@ pub fn run(options: &Options) -> Result<Status, Error> {
     let out = options.place.out(&project.out);
     let map = program.tangled.line_map(&project.book, &program.model);
     let answers = match split(&options.what) {
-        Some((path, line, column)) => location(&project, &map, out, path, line, column),
+        Some((path, line, column)) => location(&project, &program, &map, out, path, line, column),
         None => fragment(&project, &program, out, &options.what),
     };
-    if answers.is_empty() {
-        let near = program.model.nearest(&options.what);
-        let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        eprintln!("error: the book has no `{}`{hint}", options.what);
-        return Ok(Status::Mistakes);
+    match answers {
+        Ok(answers) => {
+            for answer in answers {
+                println!("{answer}");
+            }
+            Ok(Status::Fine)
+        }
+        Err(reason) => {
+            eprintln!("error: {reason}");
+            Ok(Status::Mistakes)
+        }
     }
-    for answer in answers {
-        println!("{answer}");
-    }
-    Ok(Status::Fine)
 }
 
 /// `PATH:LINE` or `PATH:LINE:COLUMN`.
@@ -58,26 +61,31 @@ fn split(what: &str) -> Option<(&str, usize, usize)> {
     }
 }
 
-fn location(project: &Project, map: &LineMap, out: &Path, path: &str, line: usize, column: usize) -> Vec<String> {
-    if let Some(file) = relative(path, out).filter(|file| map.files.contains_key(file)) {
-        let origin = map.origin(&file, line, column);
-        let answer = origin.map(|origin| {
-            let place = project.root.join(origin.source);
-            format!(
-                "{}:{}:{} in <<{}>>",
-                place.display(),
-                origin.line,
-                origin.column,
-                origin.fragment
-            )
-        });
-        return answer.into_iter().collect();
+/// Where a line of a file comes from, or of a chapter goes; else why there is no answer.
+fn location(
+    project: &Project,
+    program: &Program,
+    map: &LineMap,
+    out: &Path,
+    path: &str,
+    line: usize,
+    column: usize,
+) -> Result<Vec<String>, String> {
+    if let Some((file, lines)) = relative(path, out).and_then(|file| map.files.get_key_value(&file)) {
+        let Some(origin) = map.origin(file, line, column) else {
+            return Err(format!("`{path}` has {} lines", lines.lines));
+        };
+        let place = project.root.join(origin.source);
+        return Ok(vec![format!(
+            "{}:{}:{} in <<{}>>",
+            place.display(),
+            origin.line,
+            origin.column,
+            origin.fragment
+        )]);
     }
-    let Some(chapter) = relative(path, &project.root) else {
-        return Vec::new();
-    };
-    let Some(source) = map.sources.iter().position(|known| *known == chapter) else {
-        return Vec::new();
+    let Some(source) = chapter(project, map, path) else {
+        return Err(format!("the book has neither a chapter nor a file `{path}`"));
     };
     let mut answers = Vec::new();
     for (file, lines) in &map.files {
@@ -93,7 +101,53 @@ fn location(project: &Project, map: &LineMap, out: &Path, path: &str, line: usiz
             }
         }
     }
-    answers
+    if !answers.is_empty() {
+        return Ok(answers);
+    }
+    no_code(project, program, out, source, line)
+}
+
+/// The chapter that `path` means: its path, or its tag.
+fn chapter(project: &Project, map: &LineMap, path: &str) -> Option<usize> {
+    let known = relative(path, &project.root);
+    let by_path = map.sources.iter().position(|source| Some(source) == known.as_ref());
+    by_path.or_else(|| {
+        map.sources
+            .iter()
+            .position(|source| tangle::states::tag(source) == path)
+    })
+}
+
+/// What there is to say of a line of a chapter that is no line of a file.
+fn no_code(
+    project: &Project,
+    program: &Program,
+    out: &Path,
+    source: usize,
+    line: usize,
+) -> Result<Vec<String>, String> {
+    let chapter = &project.book.sources[source];
+    let path = project.root.join(chapter.path());
+    let count = chapter.text().lines().count();
+    if !(1..=count).contains(&line) {
+        return Err(format!("`{}` has {count} lines", path.display()));
+    }
+    for piece in program.model.pieces.iter().filter(|piece| piece.source == source) {
+        let fence = &piece.fence;
+        let first = chapter.line(fence.range.start);
+        if !(first..=chapter.line(fence.range.end)).contains(&line) {
+            continue;
+        }
+        let referred = fence
+            .lines()
+            .find(|code| code.number == line)
+            .and_then(|code| code.reference());
+        return match referred {
+            Some(reference) => fragment(project, program, out, reference.name),
+            None => fragment(project, program, out, program.model.fragments[piece.fragment].title()),
+        };
+    }
+    Err(format!("{}:{line} is prose: no file has it", path.display()))
 }
 
 /// `path` relative to `directory`, wherever both are seen from; a path that is relative to it already stays.
@@ -117,7 +171,8 @@ fn relative(path: &str, directory: &Path) -> Option<String> {
     }
 }
 
-fn fragment(project: &Project, program: &Program, out: &Path, name: &str) -> Vec<String> {
+/// All places of a fragment: where it is defined, continued and used, and what it becomes.
+fn fragment(project: &Project, program: &Program, out: &Path, name: &str) -> Result<Vec<String>, String> {
     let model = &program.model;
     let name = name
         .trim()
@@ -126,7 +181,9 @@ fn fragment(project: &Project, program: &Program, out: &Path, name: &str) -> Vec
         .unwrap_or(name)
         .trim();
     let Some(id) = model.named(name).or_else(|| model.file(relative(name, out)?.as_str())) else {
-        return Vec::new();
+        let near = model.nearest(name);
+        let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        return Err(format!("the book has no fragment `{name}`{hint}"));
     };
     let mut answers = Vec::new();
     let fragment = &model.fragments[id];
@@ -176,5 +233,5 @@ fn fragment(project: &Project, program: &Program, out: &Path, name: &str) -> Vec
             }
         }
     }
-    answers
+    Ok(answers)
 }
