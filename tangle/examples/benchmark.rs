@@ -228,12 +228,15 @@ fn prepare(root: &Path, tool: &str) {
         let text = fs::read_to_string(&path).unwrap().replace("FILES/", replacement);
         fs::write(path, text).unwrap();
     }
-    fs::write(root.join("book.toml"), "[book]\nsrc = \"src\"\n").unwrap();
-    fs::write(
-        root.join("entangled.toml"),
-        "version = \"2.0\"\nnamespace_default = \"none\"\nsource_patterns = [\"src/c*.md\"]\n",
-    )
-    .unwrap();
+    let (settings, text) = if tool == "tangle" {
+        ("book.toml", "[book]\nsrc = \"src\"\n")
+    } else {
+        (
+            "entangled.toml",
+            "version = \"2.0\"\nnamespace_default = \"none\"\nsource_patterns = [\"src/c*.md\"]\n",
+        )
+    };
+    fs::write(root.join(settings), text).unwrap();
 }
 
 /// Both tools must have written the same files, but for the marker comments of the other one.

@@ -6,6 +6,7 @@ use std::process::exit;
 use std::time::SystemTime;
 
 use crate::diagnostic::{self, Format};
+use crate::dialect::Dialect;
 use crate::disk::{self, Inputs, Mode};
 use crate::map;
 use crate::record;
@@ -26,6 +27,11 @@ pub fn run(root: impl AsRef<Path>) {
 
 fn try_run(root: &Path) -> Result<(), String> {
     let rerun = |path: &Path| println!("cargo::rerun-if-changed={}", path.display());
+    let settings = root.join(Dialect::FILE);
+    // A file that is not there would make cargo run this every time.
+    if settings.is_file() {
+        rerun(&settings);
+    }
     rerun(&root.join("book.toml"));
     let inputs = Inputs::read(root).map_err(|error| error.to_string())?;
     let fingerprint = inputs.fingerprint();

@@ -3,28 +3,49 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::diagnostic::{Code, Diagnostic};
-use crate::model::{FragmentId, Model, Piece};
+use crate::model::{FragmentId, Model, Piece, PieceId};
 use crate::source::{Book, Place};
 
 /// Finds every mistake in `model` that reading it alone could not show.
 #[must_use]
 pub fn check(book: &Book, model: &Model) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
-    references(model, &mut diagnostics);
-    not_alone(book, model, &mut diagnostics);
-    cycles(model, &mut diagnostics);
+    if model.dialect.is_lenient() {
+        // What becomes part of no file may be as it likes.
+        let reached = reached(model);
+        let pieces = |id: &PieceId| reached.contains(&model.pieces[*id].fragment);
+        undefined(model, (0..model.pieces.len()).filter(pieces), &mut diagnostics);
+        cycles(model, |id| reached.contains(&id), &mut diagnostics);
+    } else {
+        undefined(model, 0..model.pieces.len(), &mut diagnostics);
+        unused(model, &mut diagnostics);
+        not_alone(book, model, &mut diagnostics);
+        cycles(model, |_| true, &mut diagnostics);
+    }
     paths(model, &mut diagnostics);
     diagnostics
 }
 
-/// Undefined and unused fragments.
-fn references(model: &Model, diagnostics: &mut Vec<Diagnostic>) {
-    let mut used = HashSet::new();
-    for piece in &model.pieces {
-        for (place, name) in references_of(piece) {
-            // What an overridden piece refers to counts as used: the lab that overrides it is to blame for nothing.
-            used.insert(name);
-            if model.named(name).is_none() {
+/// The fragments that are part of a file.
+fn reached(model: &Model) -> HashSet<FragmentId> {
+    let mut reached = HashSet::new();
+    let mut open: Vec<FragmentId> = model.files().map(|(id, _)| id).collect();
+    while let Some(id) = open.pop() {
+        if reached.insert(id) {
+            let pieces = model.fragments[id].live().iter();
+            open.extend(pieces.flat_map(|&piece| {
+                references_of(&model.pieces[piece]).filter_map(move |(_, name)| model.meant(piece, name))
+            }));
+        }
+    }
+    reached
+}
+
+/// References to nothing.
+fn undefined(model: &Model, pieces: impl Iterator<Item = PieceId>, diagnostics: &mut Vec<Diagnostic>) {
+    for id in pieces {
+        for (place, name) in references_of(&model.pieces[id]) {
+            if model.meant(id, name).is_none() {
                 let diagnostic = Diagnostic::new(
                     Code::UndefinedFragment,
                     format!("no fragment is called `{name}`"),
@@ -42,6 +63,17 @@ fn references(model: &Model, diagnostics: &mut Vec<Diagnostic>) {
             }
         }
     }
+}
+
+/// Fragments that nobody refers to.
+fn unused(model: &Model, diagnostics: &mut Vec<Diagnostic>) {
+    // What an overridden piece refers to counts as used: the lab that overrides it is to blame for nothing.
+    let used: HashSet<_> = model
+        .pieces
+        .iter()
+        .flat_map(references_of)
+        .map(|(_, name)| name)
+        .collect();
     for (id, fragment) in model.fragments.iter().enumerate() {
         if let (Some(name), None) = (&fragment.name, &fragment.path)
             && !used.contains(name.as_str())
@@ -97,7 +129,7 @@ fn not_alone(book: &Book, model: &Model, diagnostics: &mut Vec<Diagnostic>) {
 }
 
 /// Fragments that contain themselves. Each circle is reported once.
-fn cycles(model: &Model, diagnostics: &mut Vec<Diagnostic>) {
+fn cycles(model: &Model, concerned: impl Fn(FragmentId) -> bool, diagnostics: &mut Vec<Diagnostic>) {
     #[derive(Clone, Copy, PartialEq)]
     enum State {
         New,
@@ -111,14 +143,14 @@ fn cycles(model: &Model, diagnostics: &mut Vec<Diagnostic>) {
             fragment
                 .live()
                 .iter()
-                .flat_map(|&piece| references_of(&model.pieces[piece]))
-                .filter_map(|(place, name)| Some((place, model.named(name)?)))
+                .flat_map(|&id| references_of(&model.pieces[id]).map(move |reference| (id, reference)))
+                .filter_map(|(id, (place, name))| Some((place, model.meant(id, name)?)))
                 .collect()
         })
         .collect();
     let mut state = vec![State::New; edges.len()];
     for root in 0..edges.len() {
-        if state[root] != State::New {
+        if state[root] != State::New || !concerned(root) {
             continue;
         }
         state[root] = State::Open;

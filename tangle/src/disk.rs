@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::dialect::Dialect;
 use crate::map::{self, LineMap};
 use crate::record::{self, NewBase};
 use crate::source::{Book, Source};
@@ -54,12 +55,15 @@ struct PreprocessorTables {
 pub struct Settings {
     /// The output directory, relative to the root of the book.
     pub out: String,
+    /// The [`Dialect`]; see [`Dialect::choose`].
+    pub dialect: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             out: "generated".to_owned(),
+            dialect: None,
         }
     }
 }
@@ -69,6 +73,7 @@ impl Default for Settings {
 pub struct Inputs {
     root: PathBuf,
     config: String,
+    dialect: Dialect,
     summary: String,
     source_dir: String,
     out: PathBuf,
@@ -84,7 +89,11 @@ impl Inputs {
     pub fn read(root: &Path) -> Result<Self, Error> {
         let path = root.join("book.toml");
         let text = read(&path)?;
-        let config: BookToml = toml::from_str(&text).map_err(|error| Error::Config(path, error.to_string()))?;
+        let config: BookToml = toml::from_str(&text).map_err(|error| Error::Config(path.clone(), error.to_string()))?;
+        let settings =
+            read_if_there(&root.join(Dialect::FILE))?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let dialect = Dialect::choose(config.preprocessor.tangle.dialect.as_deref(), settings.as_deref())
+            .map_err(|why| Error::Config(path, why))?;
         let source_dir = config.book.src.unwrap_or_else(|| "src".to_owned());
         let source_dir = source_dir.trim_end_matches('/').to_owned();
         let summary = read(&root.join(&source_dir).join("SUMMARY.md"))?;
@@ -101,6 +110,7 @@ impl Inputs {
             root: root.to_owned(),
             out: root.join(config.preprocessor.tangle.out),
             config: text,
+            dialect,
             summary,
             source_dir,
             chapters,
@@ -122,6 +132,7 @@ impl Inputs {
             hash.update(part);
         };
         add(self.config.as_bytes());
+        add(format!("{:?}", self.dialect).as_bytes());
         add(self.summary.as_bytes());
         for (path, bytes) in &self.chapters {
             add(path.as_bytes());
@@ -157,7 +168,10 @@ impl Inputs {
             root: self.root,
             source_dir: self.source_dir,
             out: self.out,
-            book: Book::new(chapters),
+            book: Book {
+                dialect: self.dialect,
+                ..Book::new(chapters)
+            },
         })
     }
 }

@@ -69,7 +69,9 @@ pub fn svg(book: &Book, model: &Model) -> String {
         for &piece in model.fragments[from].live() {
             let fence = &model.pieces[piece].fence;
             for line in fence.lines() {
-                let to = line.reference().and_then(|reference| model.named(reference.name));
+                let to = line
+                    .reference()
+                    .and_then(|reference| model.meant(piece, reference.name));
                 if let Some(to) = to
                     && !used.contains(&to)
                 {

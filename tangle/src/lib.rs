@@ -25,6 +25,7 @@
 pub mod build_script;
 pub mod check;
 pub mod diagnostic;
+pub mod dialect;
 #[cfg(feature = "stitch")]
 pub mod diff;
 pub mod disk;

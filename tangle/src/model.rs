@@ -1,11 +1,16 @@
 //! The program that a book holds: fragments, the pieces that they are made of, and the files that some of them are.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use crate::diagnostic::{Code, Diagnostic};
+use crate::dialect::{self, Dialect};
 use crate::header::Operation;
 use crate::parse::{self, Fence};
 use crate::source::{Book, Place};
+
+/// What to do about two fences of one name in a book for `entangled-cli`.
+const SPLIT: &str = "give each a name of its own, or set `split_blocks = true` in entangled.toml to put them together";
 
 /// An index into [`Model::fragments`].
 pub type FragmentId = usize;
@@ -17,6 +22,8 @@ pub type PieceId = usize;
 pub struct Fragment {
     /// What `<<...>>` calls it.
     pub name: Option<String>,
+    /// The chapter that the name belongs to, where each chapter has its own.
+    pub namespace: Option<String>,
     /// The file that it is, relative to the output directory.
     pub path: Option<String>,
     /// Every piece that the book gives it, in reading order, replaced ones too.
@@ -68,15 +75,25 @@ pub struct Model {
     pub fragments: Vec<Fragment>,
     /// Their pieces in reading order.
     pub pieces: Vec<Piece>,
+    /// The rules that the book follows.
+    pub dialect: Dialect,
     by_name: HashMap<String, FragmentId>,
     by_path: HashMap<String, FragmentId>,
 }
 
 impl Model {
-    /// The fragment called `name`.
+    /// The fragment called `name`, from wherever. Where each chapter has its own names, that is `CHAPTER#NAME`.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<FragmentId> {
         self.by_name.get(name).copied()
+    }
+
+    /// The fragment that a reference to `name` in `piece` stands for.
+    #[must_use]
+    pub fn meant(&self, piece: PieceId, name: &str) -> Option<FragmentId> {
+        let here = self.fragments[self.pieces[piece].fragment].namespace.as_deref();
+        here.and_then(|here| self.named(&dialect::qualified(here, name)))
+            .or_else(|| self.named(name))
     }
 
     /// The fragment that is the file `path`.
@@ -97,11 +114,14 @@ impl Model {
     /// causes the fewest errors further on.
     #[must_use]
     pub fn read(book: &Book) -> (Self, Vec<Diagnostic>) {
-        let mut model = Self::default();
+        let mut model = Self {
+            dialect: book.dialect,
+            ..Self::default()
+        };
         let mut diagnostics = Vec::new();
         let mut unterminated = Vec::new();
         for (source, chapter) in book.sources.iter().enumerate() {
-            let parsed = parse::parse(chapter);
+            let parsed = parse::parse(chapter, book.dialect);
             for (range, fault) in parsed.faults {
                 diagnostics.push(Diagnostic::new(
                     Code::BadHeader,
@@ -112,7 +132,15 @@ impl Model {
             }
             unterminated.extend(parsed.unterminated.into_iter().map(|range| Place { source, range }));
             for fence in parsed.fences {
-                model.add(source, fence, &mut diagnostics);
+                model.add(chapter.path(), source, fence, &mut diagnostics);
+            }
+        }
+        if let Dialect::Entangled { split: true, .. } = book.dialect {
+            for fragment in &mut model.fragments {
+                let pieces = &model.pieces;
+                fragment
+                    .pieces
+                    .sort_by_key(|&id| (Path::new(book.sources[pieces[id].source].path()), id));
             }
         }
         // In a book without a program an open fence is nobody's business.
@@ -129,15 +157,30 @@ impl Model {
         (model, diagnostics)
     }
 
-    fn add(&mut self, source: usize, fence: Fence, diagnostics: &mut Vec<Diagnostic>) {
+    fn add(&mut self, chapter: &str, source: usize, fence: Fence, diagnostics: &mut Vec<Diagnostic>) {
         let header = &fence.header;
         let place = Place {
             source,
             range: fence.info.clone(),
         };
-        let named = header.name.as_deref().and_then(|name| self.named(name));
+        let key = self
+            .dialect
+            .key(chapter, header.name.as_deref(), header.path.as_deref());
+        let named = key.as_deref().and_then(|key| self.named(key));
         let filed = header.path.as_deref().and_then(|path| self.file(path));
         let known = match header.operation {
+            Operation::Define if self.dialect.adds() => {
+                if let (Some(id), Some(path)) = (filed.filter(|_| filed != named), &header.path) {
+                    diagnostics.push(self.file_twice(id, path, place.clone()));
+                }
+                if let (Some(id), Some(path)) = (named, &header.path)
+                    && let known = self.fragments[id].path.get_or_insert_with(|| path.clone())
+                    && known != path
+                {
+                    diagnostics.push(self.two_files(id, path, place.clone()));
+                }
+                named.or(filed)
+            }
             Operation::Define => {
                 if let (Some(id), Some(name)) = (named, &header.name) {
                     diagnostics.push(self.defined_twice(id, name, place.clone()));
@@ -162,13 +205,14 @@ impl Model {
         let id = known.unwrap_or_else(|| {
             self.fragments.push(Fragment {
                 name: header.name.clone(),
+                namespace: self.dialect.namespace(chapter).filter(|_| header.name.is_some()),
                 path: header.path.clone(),
                 pieces: Vec::new(),
                 replaced: 0,
             });
             self.fragments.len() - 1
         });
-        for (key, index) in [(&header.name, &mut self.by_name), (&header.path, &mut self.by_path)] {
+        for (key, index) in [(&key, &mut self.by_name), (&header.path, &mut self.by_path)] {
             if let Some(key) = key {
                 index.entry(key.clone()).or_insert(id);
             }
@@ -197,7 +241,24 @@ impl Model {
             "defined again here",
         )
         .with(self.first_place(id), "first defined here")
-        .help(format!("write `#{name} +=` to add to it, `#{name} :=` to replace it"))
+        .help(match self.dialect {
+            Dialect::Tangle => format!(
+                "write `#{name} +=` to add to it, `#{name} :=` to replace it; a book for entangled says \
+                 `dialect = \"entangled\"` in book.toml"
+            ),
+            Dialect::Entangled { .. } => SPLIT.to_owned(),
+        })
+    }
+
+    fn two_files(&self, id: FragmentId, path: &str, place: Place) -> Diagnostic {
+        let title = self.fragments[id].title();
+        Diagnostic::new(
+            Code::FileTwice,
+            format!("`{title}` cannot be two files"),
+            place,
+            format!("`{path}` here"),
+        )
+        .with(self.first_place(id), "first defined here")
     }
 
     fn file_twice(&self, id: FragmentId, path: &str, place: Place) -> Diagnostic {
@@ -208,7 +269,10 @@ impl Model {
             "opened again here",
         )
         .with(self.first_place(id), "first opened here")
-        .help(format!("write `file={path} +=` to add to it"))
+        .help(match self.dialect {
+            Dialect::Tangle => format!("write `file={path} +=` to add to it"),
+            Dialect::Entangled { .. } => SPLIT.to_owned(),
+        })
     }
 
     fn nothing_there(&self, fence: &Fence, operation: Operation, place: Place) -> Diagnostic {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use crate::header::{self, Header};
+use crate::dialect::Dialect;
+use crate::header::Header;
 use crate::source::{Source, narrow};
 
 /// A fence that takes part in the program.
@@ -22,6 +23,7 @@ pub struct Fence {
     /// What the info string says.
     pub header: Header,
     chapter: Arc<str>,
+    dialect: Dialect,
     /// The number of the first line; the others follow without a gap.
     first: usize,
     lines: Vec<Stretch>,
@@ -74,6 +76,7 @@ impl Fence {
             number: self.first + index,
             offset,
             before: &self.chapter[..offset],
+            dialect: self.dialect,
         }
     }
 
@@ -95,6 +98,7 @@ pub struct Line<'a> {
     pub offset: usize,
     /// The chapter up to there.
     before: &'a str,
+    dialect: Dialect,
 }
 
 impl<'a> Line<'a> {
@@ -107,17 +111,13 @@ impl<'a> Line<'a> {
     /// The name that it refers to and the indentation before it, if it is `<<a reference>>` and nothing else.
     #[must_use]
     pub fn reference(&self) -> Option<Reference<'a>> {
-        let written = self.text.trim();
-        let name = written.strip_prefix("<<")?.strip_suffix(">>")?.trim();
-        if name.is_empty() || name.contains("<<") || name.contains(">>") {
-            return None;
-        }
+        let name = self.dialect.reference(self.text)?;
         let indent = &self.text[..self.text.len() - self.text.trim_start().len()];
         let start = self.offset + indent.len();
         Some(Reference {
             name,
             indent,
-            range: start..start + written.len(),
+            range: start..start + self.text.trim().len(),
         })
     }
 }
@@ -155,15 +155,15 @@ pub(crate) fn options() -> Options {
         | Options::ENABLE_GFM
 }
 
-/// Reads a chapter.
+/// Reads a chapter of a book that follows the rules of `dialect`.
 #[must_use]
-pub fn parse(source: &Source) -> Parsed {
+pub fn parse(source: &Source, dialect: Dialect) -> Parsed {
     let mut parsed = Parsed::default();
     let mut open: Option<Open> = None;
     for (event, range) in Parser::new_ext(source.text(), options()).into_offset_iter() {
         match event {
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
-                open = Some(Open::new(source, range, &info));
+                open = Some(Open::new(source, dialect, range, &info));
             }
             Event::Text(text) => {
                 if let Some(open) = &mut open {
@@ -183,6 +183,7 @@ pub fn parse(source: &Source) -> Parsed {
 
 /// A fence whose end has not been seen yet.
 struct Open {
+    dialect: Dialect,
     range: Range<usize>,
     info: Range<usize>,
     header: Result<Option<Header>, String>,
@@ -198,19 +199,22 @@ struct Open {
 }
 
 impl Open {
-    fn new(source: &Source, range: Range<usize>, info: &str) -> Self {
+    fn new(source: &Source, dialect: Dialect, range: Range<usize>, info: &str) -> Self {
         let text = source.text();
         let first_line_end = text[range.start..].find('\n').map_or(text.len(), |at| range.start + at);
         let first_line = &text[range.start..first_line_end];
         let mark = first_line.chars().next().unwrap_or('`');
         let after_mark = first_line.trim_start_matches(mark);
+        let written = after_mark.trim();
         let start = first_line_end - after_mark.trim_start().len();
         Self {
-            info: start..start + after_mark.trim().len(),
+            info: start..start + written.len(),
             returns: first_line.ends_with('\r'),
             first: source.line(range.start) + 1,
             range,
-            header: header::parse(info),
+            // Markdown takes backslashes and entities away, which the other tool knows nothing of.
+            header: dialect.header(if dialect == Dialect::Tangle { info } else { written }),
+            dialect,
             lines: Vec::new(),
             odd: BTreeMap::new(),
             line: None,
@@ -245,7 +249,7 @@ impl Open {
         // The parser leaves carriage returns out: where a line is nothing else, it begins behind them.
         offset = offset.min(end - returns);
         line.truncate(line.trim_end_matches(['\n', '\r']).len());
-        if !self.returns {
+        if !self.returns && self.dialect == Dialect::Tangle {
             line.push_str(&text[end - returns..end]);
         }
         debug_assert_eq!(source.line(offset), self.first + self.lines.len());
@@ -269,6 +273,9 @@ impl Open {
             Ok(None) => {}
             Err(fault) => parsed.faults.push((self.info, fault)),
             Ok(Some(header)) => {
+                if self.dialect != Dialect::Tangle && self.lines.last().is_some_and(|line| line.len == 0) {
+                    self.lines.pop();
+                }
                 // A book has many of these, and they live as long as it does.
                 self.lines.shrink_to_fit();
                 let text = &source.text()[self.range.clone()];
@@ -277,6 +284,7 @@ impl Open {
                     info: self.info,
                     header,
                     chapter: source.shared(),
+                    dialect: self.dialect,
                     first: self.first,
                     lines: self.lines,
                     odd: self.odd,
@@ -291,7 +299,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Parsed {
-        parse(&Source::new("a.md", text))
+        parse(&Source::new("a.md", text), Dialect::Tangle)
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! mdBook's side of the weave: a book comes in as JSON, goes out woven, and nothing is written.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{Read, Write};
 use std::path::{Component, Path, PathBuf};
 
@@ -8,6 +9,7 @@ use mdbook_preprocessor::book::{Book as MdBook, BookItem, Chapter};
 use mdbook_preprocessor::{MDBOOK_VERSION, PreprocessorContext, parse_input};
 
 use crate::diagnostic::{self, Format};
+use crate::dialect::Dialect;
 use crate::source::{Book, Source};
 use crate::weave::{Extra, Page, Target, Weaver};
 
@@ -70,7 +72,19 @@ pub fn weave(context: &PreprocessorContext, book: &mut MdBook) -> Result<(), Str
             title: chapter.name.clone(),
         });
     }
-    let source = Book { sources };
+    let wanted: Option<String> = context
+        .config
+        .get("preprocessor.tangle.dialect")
+        .map_err(|error| format!("book.toml: {error:#}"))?;
+    let settings = context.root.join(Dialect::FILE);
+    let settings = settings.is_file().then(|| fs::read_to_string(settings));
+    let settings = settings
+        .transpose()
+        .map_err(|error| format!("cannot read {}: {error}", Dialect::FILE))?;
+    let source = Book {
+        sources,
+        dialect: Dialect::choose(wanted.as_deref(), settings.as_deref())?,
+    };
     let program =
         crate::program(&source).map_err(|diagnostics| diagnostic::render(&source, &diagnostics, Format::Human))?;
     let weaver = Weaver::new(&source, &program, &pages, target);

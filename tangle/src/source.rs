@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::dialect::Dialect;
+
 /// One chapter: its text and where each of its lines begins.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -102,6 +104,8 @@ pub struct Place {
 pub struct Book {
     /// The chapters, first to last.
     pub sources: Vec<Source>,
+    /// The rules that they follow.
+    pub dialect: Dialect,
 }
 
 impl Book {
@@ -112,6 +116,7 @@ impl Book {
                 .into_iter()
                 .map(|(path, text)| Source::new(path, text))
                 .collect(),
+            dialect: Dialect::default(),
         }
     }
 

@@ -103,6 +103,7 @@ pub fn as_of(book: &Book, tag: &str) -> Result<Snapshot, Error> {
         .ok_or(Error::NoSuchTag)?;
     let book = Book {
         sources: book.sources[..=last].to_vec(),
+        dialect: book.dialect,
     };
     let (model, mut diagnostics) = Model::read(&book);
     diagnostics.extend(check::check(&book, &model));
@@ -121,11 +122,11 @@ pub fn as_of(book: &Book, tag: &str) -> Result<Snapshot, Error> {
 
 fn missing(sources: &[Source], model: &Model) -> Vec<(String, usize, String)> {
     let mut missing = Vec::new();
-    for piece in model.fragments.iter().flat_map(crate::model::Fragment::live) {
-        let piece = &model.pieces[*piece];
+    for &id in model.fragments.iter().flat_map(crate::model::Fragment::live) {
+        let piece = &model.pieces[id];
         for line in piece.fence.lines() {
             if let Some(reference) = line.reference()
-                && model.named(reference.name).is_none()
+                && model.meant(id, reference.name).is_none()
             {
                 let source = sources[piece.source].path().to_owned();
                 missing.push((source, line.number, reference.name.to_owned()));

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::{self, Write};
 
 use crate::Program;
+use crate::dialect::Dialect;
 use crate::diff;
 use crate::model::{FragmentId, PieceId};
 use crate::source::{Book, Source};
@@ -215,7 +216,7 @@ fn wanted(program: &Program, edits: &BTreeMap<String, Edit>) -> Result<BTreeMap<
         };
         match merge::merge(&edit.base, &edit.text, &file.text) {
             Ok(text) if text == file.text => {}
-            Ok(text) => match inexpressible(&text) {
+            Ok(text) => match inexpressible(program.model.dialect, &text) {
                 None => drop(wanted.insert(path.clone(), text)),
                 Some((line, why)) => conflicts.push(Conflict::Impossible {
                     path: path.clone(),
@@ -242,7 +243,7 @@ fn wanted(program: &Program, edits: &BTreeMap<String, Edit>) -> Result<BTreeMap<
 }
 
 /// The line (from 0) of a text that no chapter can hold, and why not.
-fn inexpressible(text: &str) -> Option<(usize, &'static str)> {
+fn inexpressible(dialect: Dialect, text: &str) -> Option<(usize, &'static str)> {
     let line_of = |at| text[..at].matches('\n').count();
     if !text.is_empty() && !text.ends_with('\n') {
         return Some((
@@ -254,10 +255,7 @@ fn inexpressible(text: &str) -> Option<(usize, &'static str)> {
         return Some((line_of(at), "Markdown has no zero bytes"));
     }
     text.split('\n')
-        .position(|line| {
-            let name = line.trim().strip_prefix("<<").and_then(|rest| rest.strip_suffix(">>"));
-            name.is_some_and(|name| !name.trim().is_empty() && !name.contains("<<") && !name.contains(">>"))
-        })
+        .position(|line| dialect.reference(line).is_some())
         .map(|line| (line, "in a chapter this line would be a reference to a fragment"))
 }
 
@@ -315,7 +313,7 @@ impl<'a> Attempt<'a> {
             Some(text) => place::place(&outline, &old, &diff::lines(text), avoid),
             None => unchanged(&outline, &old),
         };
-        let bodies = settle::bodies(&outline, &old, &placed, inlined);
+        let bodies = settle::bodies(self.program.model.dialect, &outline, &old, &placed, inlined);
         self.files.push(FileAttempt { path, outline, bodies });
     }
 

@@ -141,12 +141,12 @@ pub fn file(model: &Model, file: FragmentId) -> File {
         frame.next += 1;
         if let Some(reference) = line.reference() {
             indent.push_str(reference.indent);
-            if let Some(id) = model.named(reference.name) {
+            if let Some(id) = model.meant(frame.piece, reference.name) {
                 push(model, id, indent.len(), &mut stack);
             }
             continue;
         }
-        if !line.text.trim().is_empty() {
+        if model.dialect.indents(line.text) {
             out.text.push_str(&indent);
         }
         out.text.push_str(line.text);

@@ -96,7 +96,7 @@ impl<'a> Weaver<'a> {
                 continue;
             }
             for line in piece.fence.lines() {
-                let used = line.reference().and_then(|reference| model.named(reference.name));
+                let used = line.reference().and_then(|reference| model.meant(id, reference.name));
                 if let Some(used) = used
                     && !users[used].contains(&id)
                 {
@@ -281,7 +281,7 @@ impl<'a> Weaver<'a> {
         }
         let mut used = Vec::new();
         for line in piece.fence.lines() {
-            let reference = line.reference().and_then(|reference| model.named(reference.name));
+            let reference = line.reference().and_then(|reference| model.meant(id, reference.name));
             if let Some(other) = reference
                 && !used.contains(&other)
             {

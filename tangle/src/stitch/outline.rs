@@ -89,7 +89,8 @@ impl Outline {
                     continue;
                 }
             };
-            let fence = &model.pieces[outline.instances[instance].piece].fence;
+            let piece = outline.instances[instance].piece;
+            let fence = &model.pieces[piece].fence;
             let mut finished = true;
             for line in start..fence.len() {
                 let Some(reference) = fence.line(line).reference() else {
@@ -109,7 +110,7 @@ impl Outline {
                 outline.steps.push(Step::Enter(id));
                 tasks.push(Task::Rest(instance, line + 1));
                 tasks.push(Task::Leave(id));
-                if let Some(fragment) = model.named(reference.name) {
+                if let Some(fragment) = model.meant(piece, reference.name) {
                     tasks.extend(pieces(fragment, Some(id)));
                 }
                 finished = false;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::outline::{InstanceId, Outline, ReferenceId, Step};
 use super::place::Placed;
+use crate::dialect::Dialect;
 use crate::model::PieceId;
 
 /// A line of the new text of a piece.
@@ -112,7 +113,13 @@ fn common_indent<'a>(lines: impl Iterator<Item = &'a str>) -> Option<&'a str> {
 }
 
 /// The new texts of all pieces of a file that holds the lines `placed`.
-pub(super) fn bodies<'a>(outline: &Outline, old: &[&str], placed: &[Placed<'a>], inlined: &Inlined) -> Bodies<'a> {
+pub(super) fn bodies<'a>(
+    dialect: Dialect,
+    outline: &Outline,
+    old: &[&str],
+    placed: &[Placed<'a>],
+    inlined: &Inlined,
+) -> Bodies<'a> {
     let indents = indents(outline, old, placed);
     let indent_of = |instance: InstanceId| match outline.instances[instance].reference {
         Some(reference) => indents[reference].as_str(),
@@ -152,10 +159,10 @@ pub(super) fn bodies<'a>(outline: &Outline, old: &[&str], placed: &[Placed<'a>],
                 },
             };
             let owner = owners[instance];
-            let text = if line.text.trim().is_empty() {
-                line.text
-            } else {
+            let text = if dialect.indents(line.text) {
                 line.text.strip_prefix(indent_of(owner)).unwrap_or(line.text)
+            } else {
+                line.text
             };
             texts[owner].push(BodyLine::Text {
                 text,

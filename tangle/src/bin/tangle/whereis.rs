@@ -202,11 +202,11 @@ fn fragment(project: &Project, program: &Program, out: &Path, name: &str) -> Res
             source.line(piece.fence.range.start)
         ));
     }
-    for piece in &model.pieces {
+    for (number, piece) in model.pieces.iter().enumerate() {
         for line in piece.fence.lines() {
             if line
                 .reference()
-                .is_some_and(|reference| model.named(reference.name) == Some(id))
+                .is_some_and(|reference| model.meant(number, reference.name) == Some(id))
             {
                 let place = project.root.join(project.book.sources[piece.source].path());
                 let user = model.fragments[piece.fragment].title();

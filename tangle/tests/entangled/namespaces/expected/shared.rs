@@ -1,0 +1,2 @@
+// Shared.
+use two;

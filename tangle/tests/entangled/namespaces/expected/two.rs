@@ -1,0 +1,6 @@
+use two;
+fn main() {
+    two();
+    
+    use one;
+}
