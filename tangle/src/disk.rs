@@ -87,29 +87,47 @@ impl Inputs {
     /// # Errors
     /// When `book.toml`, `SUMMARY.md` or a chapter cannot be read.
     pub fn read(root: &Path) -> Result<Self, Error> {
+        Self::read_through(root, |path| fs::read(path))
+    }
+
+    /// The same for files that `read` knows better than the disk does, such as an editor's.
+    ///
+    /// # Errors
+    /// When `book.toml`, `SUMMARY.md` or a chapter cannot be read.
+    pub fn read_through(root: &Path, read: impl Fn(&Path) -> io::Result<Vec<u8>>) -> Result<Self, Error> {
+        let bytes = |path: &Path| read(path).map_err(|error| Error::Io("read", path.to_owned(), error));
+        let text = |path: &Path| {
+            String::from_utf8(bytes(path)?).map_err(|error| {
+                Error::Io(
+                    "read",
+                    path.to_owned(),
+                    io::Error::new(io::ErrorKind::InvalidData, error),
+                )
+            })
+        };
         let path = root.join("book.toml");
-        let text = read(&path)?;
-        let config: BookToml = toml::from_str(&text).map_err(|error| Error::Config(path.clone(), error.to_string()))?;
+        let config_text = text(&path)?;
+        let config: BookToml =
+            toml::from_str(&config_text).map_err(|error| Error::Config(path.clone(), error.to_string()))?;
         let settings =
             read_if_there(&root.join(Dialect::FILE))?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let dialect = Dialect::choose(config.preprocessor.tangle.dialect.as_deref(), settings.as_deref())
             .map_err(|why| Error::Config(path, why))?;
         let source_dir = config.book.src.unwrap_or_else(|| "src".to_owned());
         let source_dir = source_dir.trim_end_matches('/').to_owned();
-        let summary = read(&root.join(&source_dir).join("SUMMARY.md"))?;
+        let summary = text(&root.join(&source_dir).join("SUMMARY.md"))?;
         let chapters = summary::chapters(&summary)
             .into_iter()
             .map(|chapter| {
                 let path = format!("{source_dir}/{chapter}");
-                let target = root.join(&path);
-                let bytes = fs::read(&target).map_err(|error| Error::Io("read", target, error))?;
+                let bytes = bytes(&root.join(&path))?;
                 Ok((path, bytes))
             })
             .collect::<Result<Vec<_>, Error>>()?;
         Ok(Self {
             root: root.to_owned(),
             out: root.join(config.preprocessor.tangle.out),
-            config: text,
+            config: config_text,
             dialect,
             summary,
             source_dir,
@@ -474,10 +492,6 @@ impl Plan {
         }
         Ok(plan)
     }
-}
-
-fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|error| Error::Io("read", path.to_owned(), error))
 }
 
 /// The content of a file; `None` if there is none, also when its path leads through a file or ends in a directory.

@@ -34,6 +34,8 @@ pub mod header;
 pub mod identifiers;
 #[cfg(feature = "mdbook")]
 pub mod install;
+#[cfg(feature = "lsp")]
+pub mod lsp;
 pub mod map;
 pub mod model;
 pub mod parse;
@@ -81,11 +83,19 @@ pub fn program(book: &Book) -> Result<Program, Vec<Diagnostic>> {
 /// # Errors
 /// All mistakes of the whole book, in reading order.
 pub fn model(book: &Book) -> Result<Model, Vec<Diagnostic>> {
+    let (model, diagnostics) = examine(book);
+    if diagnostics.is_empty() {
+        Ok(model)
+    } else {
+        Err(diagnostics)
+    }
+}
+
+/// Reads and checks `book`, and returns what could be read together with all mistakes of the whole book, in reading order.
+#[must_use]
+pub fn examine(book: &Book) -> (Model, Vec<Diagnostic>) {
     let (model, mut diagnostics) = Model::read(book);
     diagnostics.extend(check::check(book, &model));
-    if diagnostics.is_empty() {
-        return Ok(model);
-    }
     // That a fence which is wrong in itself is not used either goes without saying.
     let wrong: Vec<_> = diagnostics
         .iter()
@@ -98,5 +108,5 @@ pub fn model(book: &Book) -> Result<Model, Vec<Diagnostic>> {
         let place = &diagnostic.primary.place;
         (place.source, place.range.start, diagnostic.code)
     });
-    Err(diagnostics)
+    (model, diagnostics)
 }

@@ -69,6 +69,14 @@ impl Source {
         }
     }
 
+    /// The bytes of `line` (from 1) without its end; `None` behind the last line.
+    #[must_use]
+    pub fn line_range(&self, line: usize) -> Option<Range<usize>> {
+        let start = *self.line_starts.get(line.checked_sub(1)?)?;
+        let end = self.line_starts.get(line).map_or(self.text.len(), |next| next - 1);
+        Some(start..start + self.text[start..end].trim_end_matches('\r').len())
+    }
+
     /// Where the line that holds the byte at `offset` begins.
     #[must_use]
     pub fn line_start(&self, offset: usize) -> usize {
@@ -138,5 +146,14 @@ mod tests {
         assert_eq!(source.position(2), Position { line: 1, column: 2 });
         assert_eq!(source.position(8), Position { line: 2, column: 1 });
         assert_eq!(source.position(13), Position { line: 3, column: 5 });
+    }
+
+    #[test]
+    fn a_line_ends_before_its_end_of_line() {
+        let source = Source::new("a.md", "one\r\n\nlast");
+        assert_eq!(source.line_range(1), Some(0..3));
+        assert_eq!(source.line_range(2), Some(5..5));
+        assert_eq!(source.line_range(3), Some(6..10));
+        assert_eq!((source.line_range(0), source.line_range(4)), (None, None));
     }
 }

@@ -3,6 +3,7 @@
 #[cfg(feature = "mdbook")]
 mod init;
 mod inspect;
+mod lsp;
 mod shared;
 mod stitch;
 mod tangle;
@@ -74,6 +75,8 @@ enum Command {
     Stats(inspect::Stats),
     /// List the chapters as states of the system, for `tangle --as-of`
     States(inspect::States),
+    /// Serve an editor: a language server for chapters
+    Lsp(lsp::Options),
     /// Run a command and show chapter lines instead of those of generated files
     Wrap(wrap::Options),
 }
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Some(Command::Graph(options)) => options.run(),
         Some(Command::Stats(options)) => options.run(),
         Some(Command::States(options)) => options.run(),
+        Some(Command::Lsp(options)) => Ok(lsp::run(options)),
         Some(Command::Wrap(options)) => match wrap::run(&options) {
             Ok(code) => return ExitCode::from(code),
             Err(error) => Err(error),

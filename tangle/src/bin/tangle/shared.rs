@@ -40,6 +40,11 @@ impl Place {
         }
     }
 
+    /// The directory of book.toml and that of the files, as far as the command line names them.
+    pub fn given(self) -> (Option<PathBuf>, Option<PathBuf>) {
+        (self.book, self.out)
+    }
+
     /// The output directory, if the book says `default`.
     pub fn out<'a>(&'a self, default: &'a Path) -> &'a Path {
         self.out.as_deref().unwrap_or(default)

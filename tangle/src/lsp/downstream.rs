@@ -1,0 +1,600 @@
+//! The conversation with the analyzer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+
+use lsp_server::{ErrorCode, Message, Notification, Request, RequestId, Response, ResponseError};
+use lsp_types::notification::{self as note, Notification as _};
+use lsp_types::request::{self as ask, Request as _};
+use lsp_types::{
+    Command, CompletionItem, CompletionResponse, Diagnostic, InitializeParams, MessageType, PublishDiagnosticsParams,
+    TextEdit, Uri, WorkspaceEdit,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::analyzer::Analyzer;
+use super::client::{Client, value};
+use super::encoding::Encoding;
+use super::settings;
+use super::snapshot::Snapshot;
+use super::translate::{Edit, Translator, is_rust};
+use super::transport::Event;
+use super::uri;
+use crate::map;
+
+/// How often an analyzer that ended by itself is started again.
+const RESTARTS: u32 = 3;
+/// The command that applies an edit; what a completion has to do in other chapters is done by it.
+pub const APPLY: &str = "tangle.apply";
+
+/// What the session has to do after the analyzer said something.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing.
+    Fine,
+    /// Show it the files.
+    Ready,
+    /// Publish its diagnostics.
+    Diagnostics,
+}
+
+/// What the editor asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// A list of completions.
+    Completion,
+    /// More about one of them.
+    Resolve,
+    /// A text about what is under the cursor.
+    Hover,
+    /// Places, with or without what they define around them.
+    Definitions,
+    /// Places.
+    References,
+    /// The same name elsewhere in the chapter.
+    Highlights,
+    /// Something without places in it.
+    Plain,
+}
+
+/// Where a question was asked.
+#[derive(Debug, Clone)]
+struct Context {
+    /// The book as the analyzer saw it then.
+    translator: Translator,
+    /// The generated file.
+    path: String,
+    /// The chapter.
+    chapter: usize,
+}
+
+#[derive(Debug)]
+struct Pending {
+    id: RequestId,
+    question: Question,
+    context: Context,
+}
+
+/// The last list of completions, as the analyzer gave it: it wants its own items back.
+#[derive(Debug)]
+struct Completions {
+    list: u32,
+    items: Vec<CompletionItem>,
+    context: Context,
+}
+
+/// A file that the analyzer has from us and not from the disk.
+#[derive(Debug)]
+struct Shown {
+    version: i32,
+    fingerprint: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    /// Nobody needed it yet.
+    Off,
+    /// It was started and has not answered yet.
+    Starting,
+    /// It answers.
+    Running,
+    /// It cannot be had.
+    Failed,
+}
+
+/// The analyzer and all that was said to it and by it.
+#[derive(Debug)]
+pub struct Downstream {
+    program: String,
+    root: PathBuf,
+    out: PathBuf,
+    editor: InitializeParams,
+    settings: Value,
+    client: Client,
+    events: Sender<Event>,
+    encoding: Encoding,
+    process: Option<Analyzer>,
+    state: State,
+    generation: u32,
+    next_id: i32,
+    pending: HashMap<i32, Pending>,
+    /// Questions of the analyzer that the editor has not answered yet, by the name under which it got them.
+    asked: HashMap<String, RequestId>,
+    shown: BTreeMap<String, Shown>,
+    reported: BTreeMap<String, (Uri, Vec<Diagnostic>)>,
+    lists: u32,
+    completions: Option<Completions>,
+}
+
+impl Downstream {
+    /// An analyzer for the book in `root` whose files are in `out`; it is started when there is something to analyze.
+    pub fn new(
+        program: &str,
+        (root, out): (PathBuf, PathBuf),
+        editor: InitializeParams,
+        settings: Value,
+        encoding: Encoding,
+        client: Client,
+        events: Sender<Event>,
+    ) -> Self {
+        Self {
+            program: program.to_owned(),
+            root,
+            out,
+            editor,
+            settings,
+            client,
+            events,
+            encoding,
+            process: None,
+            state: State::Off,
+            generation: 0,
+            next_id: 0,
+            pending: HashMap::new(),
+            asked: HashMap::new(),
+            shown: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            lists: 0,
+            completions: None,
+        }
+    }
+
+    /// How it counts columns.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Whether this event is about the process that runs now.
+    pub fn is_current(&self, generation: u32) -> bool {
+        self.generation == generation && self.process.is_some()
+    }
+
+    /// What it found in each file.
+    pub fn reported(&self) -> impl Iterator<Item = &(Uri, Vec<Diagnostic>)> {
+        self.reported.values()
+    }
+
+    // --- Beginning and end ---
+
+    /// Starts it if the book has anything for it.
+    pub fn start_if_needed(&mut self, book: &Snapshot) {
+        let rust = book.outputs.iter().flatten().any(|(path, _)| is_rust(path));
+        if self.state == State::Off && rust {
+            self.start();
+        }
+    }
+
+    fn start(&mut self) {
+        self.generation += 1;
+        match Analyzer::start(&self.program, &self.root, self.generation, self.events.clone()) {
+            Ok(process) => {
+                self.process = Some(process);
+                self.state = State::Starting;
+                let settings = settings::complete(&self.settings, &self.root, &self.out);
+                let params = settings::initialize(&self.editor, &self.root, self.encoding, &settings);
+                // Its answer is the first, so the number is that of no question.
+                self.send(Request::new(0.into(), ask::Initialize::METHOD.to_owned(), params));
+            }
+            Err(error) => {
+                self.state = State::Failed;
+                self.client.show(
+                    MessageType::WARNING,
+                    format!(
+                        "`{}` could not be started ({error}): fragments work, Rust code goes without completion, hover \
+                         and diagnostics. Install rust-analyzer, or name another one with --analyzer",
+                        self.program
+                    ),
+                );
+            }
+        }
+    }
+
+    /// It ended by itself.
+    pub fn gone(&mut self) {
+        let Some(process) = self.process.take() else { return };
+        let (status, last_line) = process.end();
+        let was_running = self.state == State::Running;
+        self.state = State::Off;
+        self.shown.clear();
+        self.reported.clear();
+        self.completions = None;
+        for (_, pending) in self.pending.drain() {
+            self.client.respond(pending.id, Ok(Value::Null));
+        }
+        let status = status.map_or_else(String::new, |status| format!(" ({status})"));
+        let words = last_line.map_or_else(String::new, |line| format!(", saying \"{line}\""));
+        let said = format!("`{}` ended{status}{words}", self.program);
+        // One that never answered will not do better the next time.
+        if was_running && self.generation <= RESTARTS {
+            self.client
+                .show(MessageType::WARNING, format!("{said}; it is started again"));
+            self.start();
+        } else {
+            self.state = State::Failed;
+            self.client.show(
+                MessageType::ERROR,
+                format!("{said}: fragments work, Rust code goes without it from now on"),
+            );
+        }
+    }
+
+    /// Asks it to end. Returns the generation whose end to wait for.
+    pub fn stop(&mut self) -> Option<u32> {
+        self.process.as_ref()?;
+        self.request(ask::Shutdown::METHOD, Value::Null);
+        self.notify(note::Exit::METHOD, Value::Null);
+        Some(self.generation)
+    }
+
+    // --- What we say ---
+
+    fn send(&self, message: impl Into<Message>) {
+        if let Some(process) = &self.process {
+            process.send(message);
+        }
+    }
+
+    fn notify(&self, method: &str, params: Value) {
+        self.send(Notification::new(method.to_owned(), params));
+    }
+
+    fn request(&mut self, method: &str, params: Value) -> i32 {
+        self.next_id += 1;
+        self.send(Request::new(self.next_id.into(), method.to_owned(), params));
+        self.next_id
+    }
+
+    /// Shows it the Rust files that are not, or may soon not be, what is on disk: those with code from an open chapter.
+    pub fn show(&mut self, book: &Snapshot, is_open: impl Fn(usize) -> bool) {
+        let Some(outputs) = book.outputs.as_ref().filter(|_| self.state == State::Running) else {
+            return;
+        };
+        for (path, output) in outputs.iter().filter(|(path, _)| is_rust(path)) {
+            let fingerprint = map::fingerprint(output.source.text().as_bytes());
+            let uri = uri::from_path(&self.out.join(path));
+            let version = match self.shown.get(path) {
+                Some(shown) if shown.fingerprint == fingerprint => continue,
+                Some(shown) => {
+                    let version = shown.version + 1;
+                    let change = json!({
+                        "textDocument": { "uri": uri, "version": version },
+                        "contentChanges": [{ "text": output.source.text() }],
+                    });
+                    self.notify(note::DidChangeTextDocument::METHOD, change);
+                    version
+                }
+                None => {
+                    let mut pieces = output.pieces.iter().map(|(piece, _)| &book.model.pieces[*piece]);
+                    if !pieces.any(|piece| is_open(piece.source)) {
+                        continue;
+                    }
+                    let text = output.source.text();
+                    let document = json!({ "uri": uri, "languageId": "rust", "version": 1, "text": text });
+                    self.notify(note::DidOpenTextDocument::METHOD, json!({ "textDocument": document }));
+                    1
+                }
+            };
+            self.shown.insert(path.clone(), Shown { version, fingerprint });
+        }
+        let lost: Vec<_> = self
+            .shown
+            .keys()
+            .filter(|path| !outputs.contains_key(*path))
+            .cloned()
+            .collect();
+        for path in lost {
+            self.shown.remove(&path);
+            let uri = uri::from_path(&self.out.join(&path));
+            self.notify(
+                note::DidCloseTextDocument::METHOD,
+                json!({ "textDocument": { "uri": uri } }),
+            );
+        }
+    }
+
+    /// These files were written to disk.
+    pub fn saved(&self, paths: &[String]) {
+        for path in paths.iter().filter(|path| self.shown.contains_key(*path)) {
+            let uri = uri::from_path(&self.out.join(path));
+            self.notify(
+                note::DidSaveTextDocument::METHOD,
+                json!({ "textDocument": { "uri": uri } }),
+            );
+        }
+    }
+
+    /// The editor has other settings for it.
+    pub fn configure(&mut self, settings: Value) {
+        self.settings = settings;
+        if self.state == State::Running {
+            self.notify(note::DidChangeConfiguration::METHOD, json!({ "settings": {} }));
+        }
+    }
+
+    /// Passes a question of the editor on. `params` name the document and the position of the generated file already.
+    /// `false` if there is nobody to ask.
+    pub fn ask(
+        &mut self,
+        id: RequestId,
+        question: Question,
+        (method, params): (&str, Value),
+        translator: Translator,
+        (chapter, path): (usize, String),
+    ) -> bool {
+        if self.state != State::Running {
+            return false;
+        }
+        let number = self.request(method, params);
+        let context = Context {
+            translator,
+            path,
+            chapter,
+        };
+        self.pending.insert(number, Pending { id, question, context });
+        true
+    }
+
+    /// The editor wants to know more about a completion. `false` if it is none of ours.
+    pub fn resolve(&mut self, id: RequestId, item: &CompletionItem) -> bool {
+        let Some((list, index)) = item.data.as_ref().and_then(parse_completion) else {
+            return false;
+        };
+        let Some(known) = self.completions.as_ref().filter(|known| known.list == list) else {
+            return false;
+        };
+        let Some(item) = known.items.get(index) else {
+            return false;
+        };
+        let (params, context) = (value(item), known.context.clone());
+        let number = self.request(ask::ResolveCompletionItem::METHOD, params);
+        let question = Question::Resolve;
+        self.pending.insert(number, Pending { id, question, context });
+        true
+    }
+
+    /// The editor does not want to know any more.
+    pub fn cancel(&self, id: &RequestId) {
+        if let Some((number, _)) = self.pending.iter().find(|(_, pending)| pending.id == *id) {
+            self.notify(note::Cancel::METHOD, json!({ "id": number }));
+        }
+    }
+
+    /// The editor answered a question of the analyzer.
+    pub fn answered(&mut self, response: Response) {
+        // Other answers are to the session's own questions.
+        let key = serde_json::from_value::<String>(value(&response.id)).unwrap_or_default();
+        if let Some(id) = self.asked.remove(&key) {
+            self.send(Response { id, ..response });
+        }
+    }
+
+    // --- What it says ---
+
+    /// Deals with a message of the analyzer.
+    pub fn receive(&mut self, message: Message) -> Heard {
+        match message {
+            Message::Response(response) if self.state == State::Starting => self.introduced(response),
+            Message::Response(response) => {
+                self.answer(response);
+                Heard::Fine
+            }
+            Message::Request(request) => {
+                self.question(request);
+                Heard::Fine
+            }
+            Message::Notification(notification) => self.note(notification),
+        }
+    }
+
+    /// It answered the first request.
+    fn introduced(&mut self, response: Response) -> Heard {
+        match response.response_result {
+            Ok(result) => {
+                let encoding = &result["capabilities"]["positionEncoding"];
+                self.encoding = if *encoding == value(Encoding::Utf8.kind()) {
+                    Encoding::Utf8
+                } else {
+                    Encoding::Utf16
+                };
+                self.state = State::Running;
+                self.notify(note::Initialized::METHOD, json!({}));
+                Heard::Ready
+            }
+            Err(error) => {
+                self.process = None;
+                self.state = State::Failed;
+                let said = format!("`{}` refuses to work: {}", self.program, error.message);
+                self.client.show(MessageType::ERROR, said);
+                Heard::Fine
+            }
+        }
+    }
+
+    fn note(&mut self, notification: Notification) -> Heard {
+        match notification.method.as_str() {
+            note::PublishDiagnostics::METHOD => {
+                let Ok(params) = serde_json::from_value::<PublishDiagnosticsParams>(notification.params) else {
+                    return Heard::Fine;
+                };
+                let key = params.uri.as_str().to_owned();
+                if params.diagnostics.is_empty() {
+                    self.reported.remove(&key);
+                } else {
+                    self.reported.insert(key, (params.uri, params.diagnostics));
+                }
+                Heard::Diagnostics
+            }
+            note::ShowMessage::METHOD
+            | note::LogMessage::METHOD
+            | note::Progress::METHOD
+            | "experimental/serverStatus" => {
+                self.client.send(notification);
+                Heard::Fine
+            }
+            _ => Heard::Fine,
+        }
+    }
+
+    /// It wants something from the editor.
+    fn question(&mut self, request: Request) {
+        let Request { id, method, params } = request;
+        let result = match method.as_str() {
+            ask::WorkspaceConfiguration::METHOD => Ok(self.configuration(&params)),
+            ask::WorkDoneProgressCreate::METHOD | ask::ShowMessageRequest::METHOD => {
+                let key = format!("analyzer {} {id}", self.generation);
+                self.client.send(Request::new(key.clone().into(), method, params));
+                self.asked.insert(key, id);
+                return;
+            }
+            // Its files are not those of the editor.
+            ask::ApplyWorkspaceEdit::METHOD => Ok(json!({ "applied": false })),
+            ask::RegisterCapability::METHOD | ask::UnregisterCapability::METHOD => Ok(Value::Null),
+            other if other.starts_with("workspace/") && other.ends_with("/refresh") => Ok(Value::Null),
+            other => Err(ResponseError {
+                code: ErrorCode::MethodNotFound as i32,
+                message: format!("tangle does not know {other}"),
+                data: None,
+            }),
+        };
+        self.send(Response {
+            id,
+            response_result: result,
+        });
+    }
+
+    /// Its settings, one for each section that it asks about.
+    fn configuration(&self, params: &Value) -> Value {
+        let settings = settings::complete(&self.settings, &self.root, &self.out);
+        let items = params["items"].as_array().cloned().unwrap_or_default();
+        let answer = |item: &Value| match item["section"].as_str() {
+            Some(settings::SECTION) | None => settings.clone(),
+            Some(section) => {
+                let path = section.strip_prefix("rust-analyzer.").unwrap_or(section);
+                settings
+                    .pointer(&format!("/{}", path.replace('.', "/")))
+                    .cloned()
+                    .unwrap_or_default()
+            }
+        };
+        Value::Array(items.iter().map(answer).collect())
+    }
+
+    /// It answered a question of the editor.
+    fn answer(&mut self, response: Response) {
+        let number = serde_json::from_value::<i32>(value(&response.id)).unwrap_or_default();
+        let Some(pending) = self.pending.remove(&number) else {
+            return;
+        };
+        let Pending { id, question, context } = pending;
+        let result = response
+            .response_result
+            .map(|result| self.translate(question, context, result).unwrap_or_default());
+        self.client.respond(id, result);
+    }
+
+    /// Says an answer in terms of the chapters. What makes no sense is no answer.
+    fn translate(&mut self, question: Question, context: Context, result: Value) -> Option<Value> {
+        if result.is_null() {
+            return None;
+        }
+        let Context {
+            translator,
+            path,
+            chapter,
+        } = &context;
+        Some(match question {
+            Question::Plain => result,
+            Question::Hover => value(translator.hover(path, parse(result)?)),
+            Question::Definitions => value(translator.definitions(path, parse(result)?)),
+            Question::References => value(translator.locations(&parse::<Vec<_>>(result)?)),
+            Question::Highlights => value(translator.highlights(path, *chapter, parse(result)?)),
+            Question::Resolve => {
+                let item: CompletionItem = parse(result)?;
+                value(completion(&context, item)?)
+            }
+            Question::Completion => value(self.completions(context, parse(result)?)),
+        })
+    }
+
+    fn completions(&mut self, context: Context, response: CompletionResponse) -> CompletionResponse {
+        self.lists = self.lists.wrapping_add(1);
+        let list = self.lists;
+        let (is_incomplete, items) = match response {
+            CompletionResponse::Array(items) => (false, items),
+            CompletionResponse::List(list) => (list.is_incomplete, list.items),
+        };
+        let translate = |(index, item): (usize, &CompletionItem)| {
+            let item = completion(&context, item.clone())?;
+            Some(CompletionItem {
+                data: Some(json!({ "list": list, "item": index })),
+                ..item
+            })
+        };
+        let translated = items.iter().enumerate().filter_map(translate).collect();
+        self.completions = Some(Completions { list, items, context });
+        CompletionResponse::List(lsp_types::CompletionList {
+            is_incomplete,
+            items: translated,
+        })
+    }
+}
+
+/// A completion in terms of its chapter. Edits in other chapters become its command, as the protocol allows a
+/// completion no others than in its own text.
+fn completion(context: &Context, item: CompletionItem) -> Option<CompletionItem> {
+    let translator = &context.translator;
+    let (mut item, far) = translator.completion(&context.path, context.chapter, item)?;
+    if !far.is_empty() {
+        item.command = Some(Command {
+            title: "Import".to_owned(),
+            command: APPLY.to_owned(),
+            arguments: Some(vec![value(workspace_edit(translator, far))]),
+        });
+    }
+    Some(item)
+}
+
+fn workspace_edit(translator: &Translator, edits: Vec<Edit>) -> WorkspaceEdit {
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "this is the type that the protocol's crate has chosen"
+    )]
+    let mut changes: HashMap<Uri, Vec<TextEdit>> = HashMap::new();
+    for edit in edits {
+        let uri = translator.mapping.now().uri(edit.chapter).clone();
+        changes.entry(uri).or_default().push(edit.edit);
+    }
+    WorkspaceEdit::new(changes)
+}
+
+/// Which completion of which list this is.
+fn parse_completion(data: &Value) -> Option<(u32, usize)> {
+    let list = u32::try_from(data["list"].as_u64()?).ok()?;
+    Some((list, usize::try_from(data["item"].as_u64()?).ok()?))
+}
+
+fn parse<T: DeserializeOwned>(value: Value) -> Option<T> {
+    serde_json::from_value(value).ok()
+}

@@ -1,0 +1,29 @@
+//! The generated files on disk.
+
+use std::path::Path;
+
+use crate::disk::{self, Error, Inputs, Mode};
+use crate::record;
+
+/// Tangles what is saved, as the command `tangle` does, and returns the files that changed. A book with mistakes changes none: they
+/// are shown elsewhere.
+///
+/// # Errors
+/// When a file cannot be read or written, or was edited by hand.
+pub fn tangle(root: &Path, out: Option<&Path>) -> Result<Vec<String>, Error> {
+    let inputs = Inputs::read(root)?;
+    let fingerprint = inputs.fingerprint();
+    let out = out.unwrap_or(inputs.out()).to_owned();
+    if record::up_to_date(&out, &fingerprint).is_some() {
+        return Ok(Vec::new());
+    }
+    let project = inputs.project()?;
+    let Ok(program) = crate::program(&project.book) else {
+        return Ok(Vec::new());
+    };
+    let map = program.tangled.line_map(&project.book, &program.model);
+    let report = disk::write(&out, &program.tangled, &map, Mode::Write)?;
+    record::write_stamp(&out, &fingerprint, &map)
+        .map_err(|error| Error::Io("write", out.join(record::STAMP), error))?;
+    Ok(report.written)
+}
