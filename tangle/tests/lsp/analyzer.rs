@@ -1,0 +1,259 @@
+//! Rust in chapters, with the real rust-analyzer.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::common::copy;
+use crate::editor::{Editor, at, range};
+
+const ONE: &str = "chapters/one.md";
+const TWO: &str = "chapters/two.md";
+
+/// An editor with both chapters open and rust-analyzer ready; `None`, and a line that nobody can miss, if this machine
+/// has none. It does not run cargo check, which only one test needs.
+fn editor() -> Option<Editor> {
+    editor_with(&json!({ "checkOnSave": false, "cachePriming": { "enable": false } }))
+}
+
+fn editor_with(settings: &Value) -> Option<Editor> {
+    let version = Command::new("rust-analyzer").arg("--version").output();
+    if !version.is_ok_and(|output| output.status.success()) {
+        // Past the test harness, which hides what successful tests print.
+        writeln!(
+            io::stderr(),
+            "SKIPPED: no rust-analyzer in PATH, so nothing was forwarded"
+        )
+        .unwrap();
+        return None;
+    }
+    let capabilities = json!({
+        "textDocument": {
+            "completion": { "completionItem": {
+                "documentationFormat": ["markdown"],
+                "resolveSupport": { "properties": ["documentation", "detail", "additionalTextEdits"] },
+            } },
+            "hover": { "contentFormat": ["markdown"] },
+            "publishDiagnostics": { "relatedInformation": true },
+        },
+        "window": { "workDoneProgress": true },
+        "experimental": { "serverStatusNotification": true },
+    });
+    let mut editor = Editor::start(
+        copy("editor"),
+        &[],
+        json!({ "capabilities": capabilities, "initializationOptions": { "rust-analyzer": settings } }),
+    );
+    editor.open(ONE);
+    editor.open(TWO);
+    editor.wait("rust-analyzer", |editor| editor.quiescent);
+    Some(editor)
+}
+
+/// The completion with this label.
+fn completion(editor: &mut Editor, path: &str, position: &Value, label: &str) -> Value {
+    let list = editor.about("textDocument/completion", path, position);
+    let items = list["items"].as_array().unwrap();
+    let found = items
+        .iter()
+        .find(|item| item["label"].as_str().unwrap().starts_with(label));
+    found.unwrap_or_else(|| panic!("{label} is not in {list}")).clone()
+}
+
+/// Waits for a diagnostic of a text whose message begins so.
+fn diagnostic(editor: &mut Editor, path: &str, message: &str) -> Value {
+    let is = |diagnostic: &&Value| diagnostic["message"].as_str().unwrap().starts_with(message);
+    editor.wait(message, |editor| {
+        editor.diagnostics(path).iter().any(|found| is(&found))
+    });
+    editor.diagnostics(path).iter().find(is).unwrap().clone()
+}
+
+#[test]
+fn a_method_is_completed_at_the_cursor() {
+    let Some(mut editor) = editor() else { return };
+    editor.edit(ONE, "counter.add(step);", "counter.ad");
+    let item = completion(&mut editor, ONE, &at(29, 16), "add");
+    assert_eq!(item["textEdit"]["range"], range(29, 14, 16));
+}
+
+#[test]
+fn a_completion_is_documented_when_it_is_looked_at() {
+    let Some(mut editor) = editor() else { return };
+    editor.edit(ONE, "counter.add(step);", "counter.ad");
+    let item = completion(&mut editor, ONE, &at(29, 16), "add");
+    assert_eq!(item["documentation"], Value::Null);
+    let resolved = editor.request("completionItem/resolve", item);
+    assert_eq!(resolved["documentation"]["value"], "Adds some.");
+    assert_eq!(resolved["textEdit"]["range"], range(29, 14, 16));
+}
+
+#[test]
+fn an_import_goes_into_the_chapter_where_the_file_begins() {
+    let Some(mut editor) = editor() else { return };
+    editor.edit(
+        TWO,
+        "/// Counts.\n",
+        "mod shapes {\n    pub struct Circle;\n}\n\n/// Counts.\n",
+    );
+    editor.edit(ONE, "    println!", "    let _ = Circ\n    println!");
+    let item = completion(&mut editor, ONE, &at(19, 16), "Circle");
+    let resolved = editor.request("completionItem/resolve", item);
+    assert_eq!(resolved["textEdit"]["range"], range(19, 12, 16));
+    editor.request("workspace/executeCommand", resolved["command"].clone());
+    editor.wait("an edit", |editor| !editor.applied.is_empty());
+    let edits = &editor.applied[0]["changes"][editor.uri(TWO)];
+    assert!(
+        edits[0]["newText"]
+            .as_str()
+            .unwrap()
+            .starts_with("use crate::shapes::Circle;"),
+        "{edits}"
+    );
+    assert_eq!(
+        edits[0]["range"]["start"]["line"], 3,
+        "the first line of the file: {edits}"
+    );
+}
+
+#[test]
+fn hover_shows_a_type() {
+    let Some(mut editor) = editor() else { return };
+    let hover = editor.about("textDocument/hover", ONE, &at(17, 24));
+    assert_eq!(hover["range"], range(17, 22, 29));
+    let shown = hover["contents"]["value"].as_str().unwrap();
+    assert!(shown.contains("struct Counter") && shown.contains("Counts."), "{shown}");
+}
+
+#[test]
+fn a_definition_is_found_across_chapters() {
+    let Some(mut editor) = editor() else { return };
+    let there = editor.about("textDocument/definition", ONE, &at(19, 33));
+    assert_eq!(there[0]["uri"], editor.uri(TWO));
+    assert_eq!(there[0]["range"]["start"]["line"], 23);
+}
+
+#[test]
+fn a_definition_is_found_from_a_quotation() {
+    let Some(mut editor) = editor() else { return };
+    let there = editor.about("textDocument/definition", TWO, &at(30, 8));
+    assert_eq!(there[0]["uri"], editor.uri(TWO));
+    assert_eq!(there[0]["range"]["start"]["line"], 6);
+}
+
+#[test]
+fn references_are_found_in_all_chapters() {
+    let Some(mut editor) = editor() else { return };
+    let params = json!({
+        "textDocument": editor.document(TWO),
+        "position": at(18, 8),
+        "context": { "includeDeclaration": true },
+    });
+    let places = editor.request("textDocument/references", params);
+    let mut places = places.as_array().unwrap().clone();
+    places.sort_by_key(|place| place["uri"].as_str().unwrap().to_owned());
+    let place = |path: &str, range: Value| json!({ "uri": editor.uri(path), "range": range });
+    assert_eq!(places, [place(ONE, range(29, 14, 17)), place(TWO, range(18, 7, 10))]);
+}
+
+#[test]
+fn a_call_shows_its_signature() {
+    let Some(mut editor) = editor() else { return };
+    let help = editor.about("textDocument/signatureHelp", ONE, &at(29, 19));
+    let label = help["signatures"][0]["label"].as_str().unwrap();
+    assert!(label.contains("some: u32"), "{label}");
+}
+
+#[test]
+fn a_type_error_shows_before_anything_is_saved_and_goes_again() {
+    let Some(mut editor) = editor() else { return };
+    editor.edit(TWO, "        self.total\n", "        true\n");
+    let error = diagnostic(&mut editor, TWO, "expected u32, found bool");
+    assert_eq!(error["range"], range(24, 8, 12));
+    assert_eq!(error["source"], "rust-analyzer");
+    editor.edit(TWO, "        true\n", "        self.total\n");
+    editor.wait_for_codes(TWO, &[]);
+}
+
+#[test]
+fn a_diagnostic_moves_with_the_prose_above_it() {
+    let Some(mut editor) = editor() else { return };
+    editor.edit(TWO, "        self.total\n", "        true\n");
+    diagnostic(&mut editor, TWO, "expected u32, found bool");
+    editor.edit(TWO, "A fragment grows.", "A fragment\ngrows.");
+    editor.wait("another line", |editor| {
+        editor
+            .diagnostics(TWO)
+            .iter()
+            .any(|error| error["range"] == range(25, 8, 12))
+    });
+}
+
+#[test]
+fn cargo_check_speaks_of_chapters_when_a_chapter_is_saved() {
+    let Some(mut editor) = editor_with(&json!({})) else {
+        return;
+    };
+    editor.edit(
+        ONE,
+        "    println!(\"😀 {}\", counter",
+        "    let moved = counter;\n    println!(\"😀 {}\", counter",
+    );
+    editor.save(ONE);
+    let error = diagnostic(&mut editor, ONE, "borrow of moved value: `counter`");
+    assert_eq!(error["range"], range(20, 22, 29));
+    assert_eq!(error["source"], "rustc");
+    let related = error["relatedInformation"].as_array().unwrap();
+    let moved = related
+        .iter()
+        .find(|related| related["message"] == "value moved here")
+        .unwrap();
+    assert_eq!(moved["location"]["uri"], editor.uri(ONE));
+    assert_eq!(moved["location"]["range"], range(19, 16, 23));
+    editor.edit(ONE, "    let moved = counter;\n", "");
+    editor.save(ONE);
+    editor.wait_for_codes(ONE, &[]);
+}
+
+#[test]
+fn code_outside_of_a_broken_fence_is_still_known() {
+    let Some(mut editor) = editor() else { return };
+    editor.edit(ONE, "## The program", "~~~rust #new");
+    editor.wait("a mistake", |editor| !editor.diagnostics(ONE).is_empty());
+    let hover = editor.about("textDocument/hover", ONE, &at(17, 24));
+    assert_eq!(hover["range"], range(17, 22, 29));
+}
+
+#[test]
+fn nothing_is_left_when_the_editor_says_goodbye() {
+    let Some(editor) = editor() else { return };
+    let children = editor.children();
+    assert!(!children.is_empty());
+    assert!(editor.quit().success());
+    for child in children {
+        assert!(!Path::new(&format!("/proc/{child}")).exists());
+    }
+}
+
+#[test]
+fn an_analyzer_that_dies_is_started_again() {
+    let Some(mut editor) = editor() else { return };
+    for child in editor.children() {
+        assert!(
+            Command::new("kill")
+                .arg("-9")
+                .arg(child.to_string())
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    editor.wait("a message", |editor| !editor.shown.is_empty());
+    assert!(editor.shown[0].ends_with("it is started again"), "{:?}", editor.shown);
+    editor.quiescent = false;
+    editor.wait("rust-analyzer", |editor| editor.quiescent);
+    let hover = editor.about("textDocument/hover", ONE, &at(17, 24));
+    assert_eq!(hover["range"], range(17, 22, 29));
+}
