@@ -7,6 +7,7 @@
 //! editor names goes through the line map to the analyzer, and every place in its answers comes back.
 
 mod analyzer;
+mod capabilities;
 mod client;
 mod cursor;
 mod diagnostics;

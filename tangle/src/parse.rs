@@ -80,6 +80,13 @@ impl Fence {
         }
     }
 
+    /// The line that has this number in the chapter.
+    #[must_use]
+    pub fn numbered(&self, number: usize) -> Option<Line<'_>> {
+        let index = number.checked_sub(self.first)?;
+        (index < self.len()).then(|| self.line(index))
+    }
+
     /// All its code.
     #[must_use]
     pub fn code(&self) -> String {

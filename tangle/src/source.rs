@@ -72,8 +72,11 @@ impl Source {
     /// The bytes of `line` (from 1) without its end; `None` behind the last line.
     #[must_use]
     pub fn line_range(&self, line: usize) -> Option<Range<usize>> {
-        let start = *self.line_starts.get(line.checked_sub(1)?)?;
-        let end = self.line_starts.get(line).map_or(self.text.len(), |next| next - 1);
+        let start = *self.line_starts.get(line.checked_sub(1)?)? as usize;
+        let end = self
+            .line_starts
+            .get(line)
+            .map_or(self.text.len(), |&next| next as usize - 1);
         Some(start..start + self.text[start..end].trim_end_matches('\r').len())
     }
 

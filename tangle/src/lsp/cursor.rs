@@ -52,9 +52,7 @@ pub fn target(snapshot: &Snapshot, chapter: usize, offset: usize) -> Option<Targ
     if line == source.line(piece.fence.info.start) {
         return Some(Target::Header(piece));
     }
-    let lines = &piece.fence.lines;
-    let code = &lines[lines.binary_search_by_key(&line, |line| line.number).ok()?];
-    match piece.fence.reference(code) {
+    match piece.fence.numbered(line)?.reference() {
         Some(reference) if reference.range.start <= offset && offset <= reference.range.end => {
             Some(Target::Reference {
                 piece,

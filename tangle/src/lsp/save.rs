@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::disk::{self, Error, Inputs, Mode};
 use crate::record;
+use crate::tangle;
 
 /// Tangles what is saved, as the command `tangle` does, and returns the files that changed. A book with mistakes changes none: they
 /// are shown elsewhere.
@@ -18,11 +19,11 @@ pub fn tangle(root: &Path, out: Option<&Path>) -> Result<Vec<String>, Error> {
         return Ok(Vec::new());
     }
     let project = inputs.project()?;
-    let Ok(program) = crate::program(&project.book) else {
+    let Ok(model) = crate::model(&project.book) else {
         return Ok(Vec::new());
     };
-    let map = program.tangled.line_map(&project.book, &program.model);
-    let report = disk::write(&out, &program.tangled, &map, Mode::Write)?;
+    let map = tangle::line_map(&project.book, &model);
+    let report = disk::write(&out, &model, &map, Mode::Write)?;
     record::write_stamp(&out, &fingerprint, &map)
         .map_err(|error| Error::Io("write", out.join(record::STAMP), error))?;
     Ok(report.written)

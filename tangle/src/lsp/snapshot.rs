@@ -115,9 +115,7 @@ impl Snapshot {
         let start = self.book.sources[chapter].line_range(line)?.start;
         // A fence in a quotation begins behind its prefix, but never on a line of code.
         let (_, piece) = self.piece_at(chapter, start)?;
-        let lines = &piece.fence.lines;
-        let at = lines.binary_search_by_key(&line, |line| line.number).ok()?;
-        Some(lines[at].offset)
+        Some(piece.fence.numbered(line)?.offset)
     }
 
     /// Where the fragment `id` is defined.
@@ -129,7 +127,7 @@ impl Snapshot {
     pub fn uses(&self, id: FragmentId) -> Vec<Place> {
         let mut uses = Vec::new();
         for piece in &self.model.pieces {
-            let references = piece.fence.lines.iter().filter_map(|line| piece.fence.reference(line));
+            let references = piece.fence.lines().filter_map(|line| line.reference());
             uses.extend(
                 references
                     .filter(|reference| self.model.named(reference.name) == Some(id))

@@ -22,11 +22,9 @@ fn editor_with(settings: &Value) -> Option<Editor> {
     let version = Command::new("rust-analyzer").arg("--version").output();
     if !version.is_ok_and(|output| output.status.success()) {
         // Past the test harness, which hides what successful tests print.
-        writeln!(
-            io::stderr(),
-            "SKIPPED: no rust-analyzer in PATH, so nothing was forwarded"
-        )
-        .unwrap();
+        io::stderr()
+            .write_all(b"SKIPPED: no rust-analyzer in PATH, so nothing was forwarded\n")
+            .unwrap();
         return None;
     }
     let capabilities = json!({
@@ -44,7 +42,7 @@ fn editor_with(settings: &Value) -> Option<Editor> {
     let mut editor = Editor::start(
         copy("editor"),
         &[],
-        json!({ "capabilities": capabilities, "initializationOptions": { "rust-analyzer": settings } }),
+        &json!({ "capabilities": capabilities, "initializationOptions": { "rust-analyzer": settings } }),
     );
     editor.open(ONE);
     editor.open(TWO);

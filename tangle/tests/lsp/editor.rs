@@ -39,7 +39,7 @@ pub struct Editor {
 
 /// Starts a server that knows nothing of Rust.
 pub fn editor() -> Editor {
-    Editor::start(copy("editor"), &["--no-analyzer"], json!({}))
+    Editor::start(copy("editor"), &["--no-analyzer"], &json!({}))
 }
 
 /// A position.
@@ -54,7 +54,7 @@ pub fn range(line: u32, from: u32, to: u32) -> Value {
 
 impl Editor {
     /// Starts `tangle lsp` for `book`, and has it and the editor introduce themselves.
-    pub fn start(book: TempDir, args: &[&str], initialize: Value) -> Self {
+    pub fn start(book: TempDir, args: &[&str], initialize: &Value) -> Self {
         let mut server = Command::new(env!("CARGO_BIN_EXE_tangle"))
             .arg("lsp")
             .args(args)
@@ -177,19 +177,19 @@ impl Editor {
 
     // --- Messages ---
 
-    fn send(&mut self, message: Message) {
+    fn send(&mut self, message: &Message) {
         message.write(self.input.as_mut().unwrap()).unwrap();
     }
 
     pub fn notify(&mut self, method: &str, params: Value) {
-        self.send(Notification::new(method.to_owned(), params).into());
+        self.send(&Notification::new(method.to_owned(), params).into());
     }
 
     /// Asks, and waits for the answer.
     pub fn ask(&mut self, method: &str, params: Value) -> Result<Value, ResponseError> {
         self.requests += 1;
         let id = self.requests;
-        self.send(Request::new(id.into(), method.to_owned(), params).into());
+        self.send(&Request::new(id.into(), method.to_owned(), params).into());
         self.wait(method, |editor| editor.responses.contains_key(&id));
         self.responses.remove(&id).unwrap()
     }
@@ -225,7 +225,7 @@ impl Editor {
                 if request.method == "workspace/applyEdit" {
                     self.applied.push(request.params["edit"].clone());
                 }
-                self.send(Response::new_ok(request.id, Value::Null).into());
+                self.send(&Response::new_ok(request.id, Value::Null).into());
             }
             Message::Notification(Notification { method, params }) => match method.as_str() {
                 "textDocument/publishDiagnostics" => {

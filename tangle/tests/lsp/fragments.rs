@@ -71,7 +71,7 @@ fn columns_are_counted_as_agreed() {
         let text = fs::read_to_string(&first).unwrap();
         fs::write(&first, text.replace("a counter is", "é😀 is")).unwrap();
         let capabilities = json!({ "general": { "positionEncodings": offered } });
-        let mut editor = Editor::start(book, &["--no-analyzer"], json!({ "capabilities": capabilities }));
+        let mut editor = Editor::start(book, &["--no-analyzer"], &json!({ "capabilities": capabilities }));
         assert_eq!(editor.capabilities["positionEncoding"], agreed);
         editor.open(ONE);
         let there = editor.about("textDocument/definition", ONE, &at(14, 5));
@@ -278,7 +278,7 @@ fn the_book_is_found_from_one_of_its_chapters() {
     let book = copy("editor");
     let elsewhere = tempfile::tempdir().unwrap();
     let root = format!("file://{}", elsewhere.path().display());
-    let mut editor = Editor::start(book, &["--no-analyzer"], json!({ "rootUri": root }));
+    let mut editor = Editor::start(book, &["--no-analyzer"], &json!({ "rootUri": root }));
     editor.open(ONE);
     assert_eq!(
         editor.about("textDocument/definition", ONE, &at(14, 5))["range"],

@@ -156,7 +156,7 @@ fn a_book_that_cannot_be_read_is_mended_in_the_editor() {
     let config = book.path().join("book.toml");
     let good = fs::read_to_string(&config).unwrap();
     fs::write(&config, good.replace("[book]", "[book")).unwrap();
-    let mut editor = Editor::start(book, &["--no-analyzer"], json!({}));
+    let mut editor = Editor::start(book, &["--no-analyzer"], &json!({}));
     editor.wait("a message", |editor| !editor.shown.is_empty());
     assert!(editor.shown[0].contains("book.toml"), "{:?}", editor.shown);
     editor.open("book.toml");

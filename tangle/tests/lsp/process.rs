@@ -19,7 +19,7 @@ fn an_editor_that_is_gone_takes_the_server_along() {
 
 #[test]
 fn without_an_analyzer_fragments_work() {
-    let mut editor = Editor::start(copy("editor"), &["--analyzer", "no-such-analyzer"], json!({}));
+    let mut editor = Editor::start(copy("editor"), &["--analyzer", "no-such-analyzer"], &json!({}));
     editor.open(ONE);
     let there = editor.about("textDocument/definition", ONE, &at(14, 5));
     assert_eq!(there["range"], range(2, 3, 26));
@@ -40,7 +40,7 @@ fn an_analyzer_that_ends_at_once_is_not_started_again() {
     std::fs::write(&script, "#!/bin/sh\necho 'nothing to analyze' >&2\nexit 3\n").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&script, mode).unwrap();
-    let mut editor = Editor::start(book, &["--analyzer", script.to_str().unwrap()], json!({}));
+    let mut editor = Editor::start(book, &["--analyzer", script.to_str().unwrap()], &json!({}));
     editor.wait("a message", |editor| !editor.shown.is_empty());
     assert!(editor.shown[0].contains("nothing to analyze"), "{:?}", editor.shown);
     editor.open(ONE);

@@ -52,6 +52,6 @@ pub fn complete(snapshot: &Snapshot, chapter: usize, offset: usize) -> Option<Ve
 fn used(snapshot: &Snapshot) -> HashSet<&str> {
     let fences = snapshot.model.pieces.iter().map(|piece| &piece.fence);
     fences
-        .flat_map(|fence| fence.lines.iter().filter_map(|line| Some(fence.reference(line)?.name)))
+        .flat_map(|fence| fence.lines().filter_map(|line| Some(line.reference()?.name)))
         .collect()
 }

@@ -55,12 +55,10 @@ fn markdown(snapshot: &Snapshot, id: FragmentId) -> String {
 fn text(snapshot: &Snapshot, id: FragmentId) -> String {
     let model = &snapshot.model;
     if snapshot.outputs.is_some() {
-        return tangle::expand(model, id).text;
+        return tangle::file(model, id).text;
     }
     let live = model.fragments[id].live();
-    live.iter()
-        .map(|&piece| model.pieces[piece].fence.body.as_str())
-        .collect()
+    live.iter().map(|&piece| model.pieces[piece].fence.code()).collect()
 }
 
 /// The lines of the files that come from the fragment, what it refers to included.

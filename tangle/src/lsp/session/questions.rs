@@ -1,0 +1,259 @@
+//! What the editor asks, and who knows the answer.
+
+use lsp_server::{ErrorCode, Request, RequestId, ResponseError};
+use lsp_types::request::{self as ask, Request as _};
+use lsp_types::{
+    CodeActionParams, CompletionItem, CompletionParams, CompletionResponse, DocumentLinkParams, DocumentSymbolParams,
+    ExecuteCommandParams, InitializeParams, Position, ReferenceParams, RenameParams, TextDocumentPositionParams, Uri,
+    WorkspaceSymbolParams,
+};
+use serde_json::{Value, json};
+
+use super::super::capabilities::capabilities;
+use super::super::client::value;
+use super::super::cursor::{self, Target};
+use super::super::documents::real;
+use super::super::downstream::{APPLY, Question};
+use super::super::encoding::Encoding;
+use super::super::features::{actions, complete, hover, navigate, outline, rename};
+use super::super::snapshot::Snapshot;
+use super::super::uri;
+use super::{Session, parse};
+
+/// What is to be said about a request.
+enum Reply {
+    /// The answer.
+    Now(Value),
+    /// The analyzer will give it.
+    Later,
+    /// There is none, for this reason.
+    Refused(ErrorCode, String),
+}
+
+impl Session {
+    /// Answers a request, or sees to it that somebody will.
+    pub(super) fn request(&mut self, request: Request) {
+        let Request { id, method, params } = request;
+        let reply = match method.as_str() {
+            ask::Initialize::METHOD => self.initialize(params),
+            ask::Shutdown::METHOD => {
+                self.stop_analyzer();
+                self.farewell = true;
+                Reply::Now(Value::Null)
+            }
+            _ => {
+                self.refresh();
+                self.question(&id, &method, params)
+            }
+        };
+        match reply {
+            Reply::Now(result) => self.client.respond(id, Ok(result)),
+            Reply::Later => {}
+            Reply::Refused(code, message) => {
+                let (code, data) = (code as i32, None);
+                self.client.respond(id, Err(ResponseError { code, message, data }));
+            }
+        }
+    }
+
+    fn initialize(&mut self, params: Value) -> Reply {
+        let Some(params) = parse::<InitializeParams>(params) else {
+            return Reply::Refused(ErrorCode::InvalidParams, "these are no parameters".to_owned());
+        };
+        let offered = params.capabilities.general.as_ref();
+        let offered = offered.and_then(|general| general.position_encodings.as_deref());
+        self.encoding = Encoding::choose(offered.unwrap_or_default());
+        #[expect(deprecated, reason = "older editors say nothing else")]
+        let root = params.root_uri.clone();
+        let folder = params.workspace_folders.iter().flatten().next();
+        let folder = folder.map(|folder| folder.uri.clone()).or(root);
+        let start = folder.and_then(|uri| uri::to_path(&uri));
+        let start = start.or_else(|| std::env::current_dir().ok()).unwrap_or_default();
+        match &self.options.book {
+            Some(book) => self.root = Some(real(book)),
+            None => self.find_book(&start),
+        }
+        self.options.out = self
+            .options
+            .out
+            .as_deref()
+            .map(|out| std::path::absolute(out).unwrap_or_else(|_| out.to_owned()));
+        self.editor = params;
+        Reply::Now(json!({
+            "capabilities": capabilities(self.encoding),
+            "serverInfo": { "name": "tangle", "version": env!("CARGO_PKG_VERSION") },
+        }))
+    }
+
+    fn question(&mut self, id: &RequestId, method: &str, params: Value) -> Reply {
+        let here = position(&params);
+        let Some(now) = self.book.as_ref().map(|book| book.now.clone()) else {
+            return Reply::Now(Value::Null);
+        };
+        let place = here.and_then(|(document, position)| {
+            let chapter = now.chapter(&document)?;
+            Some((chapter, now.offset(chapter, position)))
+        });
+        let target = place.and_then(|(chapter, offset)| cursor::target(&now, chapter, offset));
+        match method {
+            ask::Completion::METHOD => self.completion(id, &now, place, params),
+            ask::ResolveCompletionItem::METHOD => self.resolve(id, params),
+            ask::HoverRequest::METHOD => self.about(id, method, params, target.as_ref(), Question::Hover, |target| {
+                hover::hover(&now, target).map(value)
+            }),
+            ask::GotoDefinition::METHOD | ask::GotoDeclaration::METHOD => {
+                self.about(id, method, params, target.as_ref(), Question::Definitions, |target| {
+                    navigate::definition(&now, target).map(value)
+                })
+            }
+            ask::GotoTypeDefinition::METHOD | ask::GotoImplementation::METHOD => {
+                self.about(id, method, params, target.as_ref(), Question::Definitions, |_| None)
+            }
+            ask::References::METHOD => {
+                let declaration =
+                    parse::<ReferenceParams>(params.clone()).is_none_or(|params| params.context.include_declaration);
+                self.about(id, method, params, target.as_ref(), Question::References, |target| {
+                    navigate::references(&now, target, declaration).map(value)
+                })
+            }
+            ask::DocumentHighlightRequest::METHOD => {
+                self.about(id, method, params, target.as_ref(), Question::Highlights, |target| {
+                    navigate::highlight(&now, target, place?.0).map(value)
+                })
+            }
+            ask::SignatureHelpRequest::METHOD => {
+                self.about(id, method, params, target.as_ref(), Question::Plain, |_| None)
+            }
+            ask::PrepareRenameRequest::METHOD => refusable(rename::prepare(&now, target.as_ref())),
+            ask::Rename::METHOD => match parse::<RenameParams>(params) {
+                Some(params) => refusable(rename::rename(&now, target.as_ref(), &params.new_name)),
+                None => invalid(),
+            },
+            _ => self.about_chapter(&now, method, params),
+        }
+    }
+
+    /// Answers about a fragment, or passes a question about code on.
+    fn about(
+        &mut self,
+        id: &RequestId,
+        method: &str,
+        params: Value,
+        target: Option<&Target>,
+        question: Question,
+        own: impl FnOnce(&Target) -> Option<Value>,
+    ) -> Reply {
+        match target {
+            None => Reply::Now(Value::Null),
+            Some(Target::Code) => self.forward(id, question, method, params),
+            Some(target) => Reply::Now(own(target).unwrap_or_default()),
+        }
+    }
+
+    fn about_chapter(&self, now: &Snapshot, method: &str, params: Value) -> Reply {
+        match method {
+            ask::DocumentSymbolRequest::METHOD => {
+                let Some(params) = parse::<DocumentSymbolParams>(params) else {
+                    return invalid();
+                };
+                let chapter = now.chapter(&params.text_document.uri);
+                Reply::Now(value(chapter.map(|chapter| outline::outline(now, chapter))))
+            }
+            ask::WorkspaceSymbolRequest::METHOD => match parse::<WorkspaceSymbolParams>(params) {
+                Some(params) => Reply::Now(value(outline::symbols(now, &params.query))),
+                None => invalid(),
+            },
+            ask::DocumentLinkRequest::METHOD => {
+                let Some(params) = parse::<DocumentLinkParams>(params) else {
+                    return invalid();
+                };
+                let chapter = now.chapter(&params.text_document.uri);
+                Reply::Now(value(chapter.map(|chapter| navigate::links(now, chapter))))
+            }
+            ask::CodeActionRequest::METHOD => {
+                let Some(params) = parse::<CodeActionParams>(params) else {
+                    return invalid();
+                };
+                let chapter = now.chapter(&params.text_document.uri);
+                let actions =
+                    chapter.map(|chapter| actions::actions(now, chapter, params.range, &params.context.diagnostics));
+                Reply::Now(value(actions))
+            }
+            ask::ExecuteCommand::METHOD => match parse::<ExecuteCommandParams>(params) {
+                Some(params) if params.command == APPLY => {
+                    let edit = params.arguments.into_iter().next().unwrap_or_default();
+                    self.client
+                        .ask::<ask::ApplyWorkspaceEdit>("apply", json!({ "edit": edit }));
+                    Reply::Now(Value::Null)
+                }
+                _ => invalid(),
+            },
+            other => Reply::Refused(ErrorCode::MethodNotFound, format!("tangle does not know {other}")),
+        }
+    }
+
+    fn completion(&mut self, id: &RequestId, now: &Snapshot, place: Option<(usize, usize)>, params: Value) -> Reply {
+        let Some((chapter, offset)) = place else {
+            return Reply::Now(Value::Null);
+        };
+        if let Some(items) = complete::complete(now, chapter, offset) {
+            return Reply::Now(value(CompletionResponse::Array(items)));
+        }
+        let context = parse::<CompletionParams>(params.clone()).and_then(|params| params.context);
+        // The analyzer has no use for the one character that is ours.
+        if context.is_some_and(|context| context.trigger_character.as_deref() == Some("<")) {
+            return Reply::Now(Value::Null);
+        }
+        self.forward(id, Question::Completion, ask::Completion::METHOD, params)
+    }
+
+    fn resolve(&mut self, id: &RequestId, params: Value) -> Reply {
+        let asked = self.downstream.as_mut().zip(parse::<CompletionItem>(params.clone()));
+        if asked.is_some_and(|(downstream, item)| downstream.resolve(id.clone(), &item)) {
+            Reply::Later
+        } else {
+            // It says all that is known already.
+            Reply::Now(params)
+        }
+    }
+
+    /// Passes a question about Rust code on.
+    fn forward(&mut self, id: &RequestId, question: Question, method: &str, mut params: Value) -> Reply {
+        let forwarded = self.translator().and_then(|translator| {
+            let (document, position) = position(&params)?;
+            let chapter = translator.mapping.now().chapter(&document)?;
+            let (uri, position) = translator.forward(chapter, position)?;
+            let path = translator.generated(&uri)?;
+            params["textDocument"]["uri"] = value(uri);
+            params["position"] = value(position);
+            let downstream = self.downstream.as_mut()?;
+            downstream
+                .ask(id.clone(), question, (method, params), translator, (chapter, path))
+                .then_some(())
+        });
+        match forwarded {
+            Some(()) => Reply::Later,
+            None => Reply::Now(Value::Null),
+        }
+    }
+}
+
+/// The document and the position that most questions are about.
+fn position(params: &Value) -> Option<(Uri, Position)> {
+    let params: TextDocumentPositionParams = parse(params.clone())?;
+    Some((params.text_document.uri, params.position))
+}
+
+fn refusable<T: serde::Serialize>(result: Result<T, rename::Refused>) -> Reply {
+    match result {
+        Ok(result) => Reply::Now(value(result)),
+        Err(why) => Reply::Refused(ErrorCode::RequestFailed, why.to_string()),
+    }
+}
+
+fn invalid() -> Reply {
+    Reply::Refused(
+        ErrorCode::InvalidParams,
+        "these are not the parameters of the request".to_owned(),
+    )
+}
