@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::snapshot::Snapshot;
-use crate::model::{FragmentId, Piece};
+use crate::model::{FragmentId, Piece, PieceId};
 use crate::source::Place;
 
 /// What stands under the cursor.
@@ -14,7 +14,7 @@ pub enum Target<'a> {
     /// `<<name>>`.
     Reference {
         /// The fence that it stands in.
-        piece: &'a Piece,
+        piece: PieceId,
         /// The name.
         name: &'a str,
         /// The whole of it, marks included.
@@ -29,7 +29,7 @@ impl Target<'_> {
     pub fn fragment(&self, snapshot: &Snapshot) -> Option<FragmentId> {
         match self {
             Self::Header(piece) => Some(piece.fragment),
-            Self::Reference { name, .. } => snapshot.model.named(name),
+            Self::Reference { piece, name, .. } => snapshot.model.meant(*piece, name),
             Self::Code => None,
         }
     }
@@ -47,7 +47,7 @@ impl Target<'_> {
 /// Looks at a byte of a chapter.
 pub fn target(snapshot: &Snapshot, chapter: usize, offset: usize) -> Option<Target<'_>> {
     let source = &snapshot.book.sources[chapter];
-    let (_, piece) = snapshot.piece_at(chapter, offset)?;
+    let (id, piece) = snapshot.piece_at(chapter, offset)?;
     let line = source.line(offset);
     if line == source.line(piece.fence.info.start) {
         return Some(Target::Header(piece));
@@ -55,7 +55,7 @@ pub fn target(snapshot: &Snapshot, chapter: usize, offset: usize) -> Option<Targ
     match piece.fence.numbered(line)?.reference() {
         Some(reference) if reference.range.start <= offset && offset <= reference.range.end => {
             Some(Target::Reference {
-                piece,
+                piece: id,
                 name: reference.name,
                 place: Place {
                     source: chapter,

@@ -126,11 +126,11 @@ impl Snapshot {
     /// Every `<<name>>` of the fragment `id`.
     pub fn uses(&self, id: FragmentId) -> Vec<Place> {
         let mut uses = Vec::new();
-        for piece in &self.model.pieces {
+        for (user, piece) in self.model.pieces.iter().enumerate() {
             let references = piece.fence.lines().filter_map(|line| line.reference());
             uses.extend(
                 references
-                    .filter(|reference| self.model.named(reference.name) == Some(id))
+                    .filter(|reference| self.model.meant(user, reference.name) == Some(id))
                     .map(|reference| Place {
                         source: piece.source,
                         range: reference.range,

@@ -41,6 +41,7 @@ pub fn actions(snapshot: &Snapshot, chapter: usize, range: Range, diagnostics: &
                     offer(format!("Change it to `{near}`"), &place, near.to_owned(), true);
                 }
                 if let Target::Reference { piece, name, .. } = target {
+                    let piece = &snapshot.model.pieces[piece];
                     let end = piece.fence.range.end;
                     let behind = Place {
                         source: chapter,

@@ -8,6 +8,7 @@ use lsp_types::{PrepareRenameResponse, TextEdit, Uri, WorkspaceEdit};
 use super::super::cursor::{self, Target};
 use super::super::snapshot::Snapshot;
 use super::navigate;
+use crate::dialect::Dialect;
 use crate::header;
 use crate::model::FragmentId;
 use crate::source::{Book, Place};
@@ -16,6 +17,8 @@ use crate::tangle;
 /// Why there is no other name.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
+    /// The book follows other rules, by which names are not found so easily.
+    Foreign,
     /// The cursor is somewhere else.
     NoFragment,
     /// The fragment is only a file.
@@ -33,6 +36,7 @@ pub enum Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Foreign => write!(f, "fragments of a book for entangled are renamed by hand"),
             Self::NoFragment => write!(f, "no fragment is named here"),
             Self::NoName => write!(
                 f,
@@ -55,7 +59,7 @@ impl fmt::Display for Refused {
 /// What would be renamed.
 pub fn prepare(snapshot: &Snapshot, target: Option<&Target>) -> Result<PrepareRenameResponse, Refused> {
     let target = target.ok_or(Refused::NoFragment)?;
-    let id = target.fragment(snapshot).ok_or(Refused::NoFragment)?;
+    let id = fragment(snapshot, Some(target))?;
     if snapshot.model.fragments[id].name.is_none() {
         return Err(Refused::NoName);
     }
@@ -66,11 +70,18 @@ pub fn prepare(snapshot: &Snapshot, target: Option<&Target>) -> Result<PrepareRe
     })
 }
 
+fn fragment(snapshot: &Snapshot, target: Option<&Target>) -> Result<FragmentId, Refused> {
+    if snapshot.model.dialect != Dialect::Tangle {
+        return Err(Refused::Foreign);
+    }
+    target
+        .and_then(|target| target.fragment(snapshot))
+        .ok_or(Refused::NoFragment)
+}
+
 /// The edits that give the fragment under the cursor a new name.
 pub fn rename(snapshot: &Snapshot, target: Option<&Target>, new: &str) -> Result<WorkspaceEdit, Refused> {
-    let id = target
-        .and_then(|target| target.fragment(snapshot))
-        .ok_or(Refused::NoFragment)?;
+    let id = fragment(snapshot, target)?;
     let old = snapshot.model.fragments[id].name.as_deref().ok_or(Refused::NoName)?;
     let new = new.trim();
     if let Some(other) = snapshot.model.named(new).filter(|other| *other != id) {
