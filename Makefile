@@ -16,14 +16,32 @@ cargo_quiet = $(if $(V),,$(if $(wildcard $(1)),--quiet))
 # A directory of its own: cargo test builds the same program with other features.
 tangle_dir := target/tangle
 tangle_bin := $(tangle_dir)/debug/tangle
-# What a compiler says of a line in generated/, it says of the chapter's line.
-wrap := env -u MAKEFLAGS -u MFLAGS $(tangle_bin) wrap --objects target/module-$(HOST) --
 target := x86_64-unknown-linux-gnu
-launcher := target/$(target)/release/lguest
-guest := target/guest/release/guest
 vmtests := target/vmtests/release/vmtests
-# The files that go into the VM, at their places there.
+# The code, where it is built, and the files that go into the VM, at their places there. With AS_OF=TAG all of it is that of
+# the system as it stands at the end of a chapter, which has parts that nobody uses yet and lacks others.
+ifdef AS_OF
+state := target/states/$(AS_OF)
+code := $(state)/generated
+manifest := $(state)/Cargo.toml
+built := target/states/built
+built_guest := $(state)/guest
+module := $(state)/module-$(HOST)
+payload := $(state)/host-$(HOST)
+unused := -Aunused
+else
+code := generated
+manifest := Cargo.toml
+built := target
+built_guest := target/guest
+module := target/module-$(HOST)
 payload := target/host-$(HOST)
+endif
+export KRUSTFLAGS = $(unused)
+launcher := $(built)/$(target)/release/lguest
+guest := $(built_guest)/release/guest
+# What a compiler says of a line in generated/, it says of the chapter's line.
+wrap := env -u MAKEFLAGS -u MFLAGS $(tangle_bin) wrap --out $(code) --objects $(module) --
 
 # What `make run` types to the Launcher, and what `make vm` runs.
 GUEST ?= /guests/guest
@@ -38,13 +56,14 @@ TESTS ?=
 
 MDBOOK_VERSION := 0.5.4
 
-##@ The system
+##@ The system (of a chapter: AS_OF=L010)
 
 tangle: ## Turn the chapters into code, in generated/
 	$(Q)scripts/need cargo
 	$(Q)env -u MAKEFLAGS -u MFLAGS cargo run $(call cargo_quiet,$(tangle_bin)) --target-dir $(tangle_dir) -p tangle --no-default-features --features cli --bin tangle
 
 run: payload ## Boot the Host in QEMU and a Guest in it, on this terminal
+	$(Q)[ -e $(payload)/bin -a -e $(payload)/guests ] || { echo "As of $(AS_OF) there is no Guest yet, or nobody to run it. Look around in the Host: make vm AS_OF=$(AS_OF)" >&2; exit 1; }
 	$(Q)scripts/vm --root $(payload) --name run lguest run $(GUEST) $(GUEST_ARGS)
 
 vm: payload ## Run a program in the Host: RUN='ls -l' EXTRA=directory-of-files
@@ -69,6 +88,9 @@ test: tangle ## Run every test, here and in the VM (TESTS=part-of-a-name)
 	$(Q)scripts/need cargo qemu
 	$(Q)$(MAKE) payload vmtests mdbook
 	$(Q)scripts/test $(TESTS)
+
+states: tangle ## Build and boot the system as of every chapter that promises to run
+	$(Q)env -u MAKEFLAGS -u MFLAGS cargo test --quiet --test states -- --nocapture --test-threads=1
 
 test-debug: ## The tests in the VM, on a Host that checks itself: HOST=debug
 	$(Q)$(MAKE) HOST=debug payload vmtests
@@ -103,11 +125,12 @@ help: ## This list
 # What runs here and what runs there are built side by side.
 payload: tangle
 	$(Q)scripts/need cargo qemu
-	$(Q)$(MAKE) -j2 launcher guest module
-	$(Q)mkdir -p $(payload)/bin $(payload)/guests $(payload)/modules
-	$(Q)cp -u $(launcher) $(payload)/bin/
-	$(Q)cp -u $(guest) $(payload)/guests/
-	$(Q)cp -u target/module-$(HOST)/lguest.ko $(payload)/modules/
+	$(if $(AS_OF),$(Q)scripts/state $(AS_OF))
+	$(Q)$(MAKE) -j2 parts
+
+# Those that there are. make looks for them anew, since by now the code is there.
+part = $(if $(wildcard $(code)/$(1)),$(2))
+parts: $(call part,launcher/main.rs,launcher) $(call part,guest/Cargo.toml,guest) $(call part,module/Kbuild,module)
 
 $(tangle_bin):
 	$(Q)$(MAKE) tangle
@@ -115,13 +138,21 @@ $(tangle_bin):
 # Static, since the VM has no C library.
 launcher: | $(tangle_bin)
 	$(Q)+$(wrap) cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
-		--config 'target.$(target).rustflags=["-Ctarget-feature=+crt-static"]'
+		--manifest-path $(manifest) --target-dir $(built) \
+		--config 'target.$(target).rustflags=["-Ctarget-feature=+crt-static"$(unused:%=,"%")]'
+	$(Q)mkdir -p $(payload)/bin
+	$(Q)cp -u $(launcher) $(payload)/bin/
 
 guest: | $(tangle_bin)
-	$(Q)+$(wrap) cargo build $(call cargo_quiet,$(guest)) --release --manifest-path generated/guest/Cargo.toml --target-dir target/guest
+	$(Q)+$(wrap) cargo build $(call cargo_quiet,$(guest)) --release --manifest-path $(code)/guest/Cargo.toml --target-dir $(built_guest) \
+		--config 'build.rustflags=[$(unused:%="%")]'
+	$(Q)mkdir -p $(payload)/guests
+	$(Q)cp -u $(guest) $(payload)/guests/
 
 module: | $(tangle_bin)
-	$(Q)$(wrap) scripts/module-build generated/module target/module-$(HOST)
+	$(Q)$(wrap) scripts/module-build $(code)/module $(module)
+	$(Q)mkdir -p $(payload)/modules
+	$(Q)cp -u $(module)/lguest.ko $(payload)/modules/
 
 vmtests: | $(tangle_bin)
 	$(Q)cd tests/vm && env -u MAKEFLAGS -u MFLAGS ../../$(tangle_bin) wrap -- cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
@@ -133,5 +164,5 @@ mdbook:
 	$(Q)env -u MAKEFLAGS -u MFLAGS cargo build $(call cargo_quiet,target/debug/mdbook-tangle) -p tangle --bin mdbook-tangle
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
-.PHONY: tangle run vm debug book serve test test-debug lint fmt cache-info clean clean-cache help \
-	payload launcher guest module vmtests mdbook
+.PHONY: tangle run vm debug book serve test states test-debug lint fmt cache-info clean clean-cache help \
+	payload parts launcher guest module vmtests mdbook

@@ -3,6 +3,8 @@
 //! Each test program uses a part of this.
 #![allow(dead_code)]
 
+pub mod transcript;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -31,12 +33,17 @@ pub struct Ran {
 impl Ran {
     /// Ends the test with everything that somebody needs to find out why.
     pub fn fail(&self, why: impl std::fmt::Display) -> ! {
-        panic!(
+        panic!("{}", self.tell(why));
+    }
+
+    /// All of that as text.
+    pub fn tell(&self, why: impl std::fmt::Display) -> String {
+        format!(
             "{why}\nstatus {}, printed:\n{}\n{}",
             self.status,
             self.lines.join("\n"),
             self.kept
-        );
+        )
     }
 
     /// Fails unless the command ended so.
@@ -69,22 +76,103 @@ fn host() -> String {
     std::env::var("HOST").unwrap_or_else(|_| "debian".to_owned())
 }
 
-/// The files for the VM, made now if need be: once for all tests of a program.
-fn payload() -> &'static Path {
-    static PAYLOAD: OnceLock<PathBuf> = OnceLock::new();
-    PAYLOAD.get_or_init(|| {
-        let made = clean("make")
-            .args(["--silent", "payload", "vmtests"])
-            .stdin(Stdio::null())
-            .output();
-        let made = made.expect("make can be run");
-        assert!(
-            made.status.success(),
-            "make payload vmtests failed:\n{}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        top().join("target").join(format!("host-{}", host()))
-    })
+/// What a VM is given: the files at their places, and a directory to work in.
+pub struct System {
+    payload: PathBuf,
+    extra: Option<PathBuf>,
+}
+
+impl System {
+    /// The whole system and the program that tries the module from inside, made now if need be: once for all tests of a program.
+    fn whole() -> &'static Self {
+        static WHOLE: OnceLock<System> = OnceLock::new();
+        WHOLE.get_or_init(|| {
+            if let Err(said) = make(&["payload", "vmtests"]) {
+                panic!("make payload vmtests failed:\n{said}");
+            }
+            System {
+                payload: top().join(format!("target/host-{}", host())),
+                extra: Some(vmtests()),
+            }
+        })
+    }
+
+    /// The system as it stands at the end of a chapter, made now.
+    ///
+    /// # Errors
+    /// What the compilers say.
+    pub fn as_of(tag: &str) -> Result<Self, String> {
+        make(&["payload", &format!("AS_OF={tag}")])?;
+        Ok(System {
+            payload: top().join(format!("target/states/{tag}/host-{}", host())),
+            extra: None,
+        })
+    }
+
+    /// Runs a line of shell as root in the Host, with `input` as its standard input.
+    pub fn in_vm(&self, name: &str, machine: Machine, shell: &str, input: &str) -> Ran {
+        // With several CPUs, QEMU's emulation now and then trips over the kernel's habit of patching its own code while it boots.
+        // A kernel that died before its first program has not met anything of ours yet, and gets another chance.
+        for _ in 0..2 {
+            let ran = self.start_vm(name, machine, shell, input, "").wait();
+            if ran.status != 70 || kernel_log(name).contains("Run /init") {
+                return ran;
+            }
+            eprintln!("{name}: the kernel did not get as far as /init; once more");
+        }
+        self.start_vm(name, machine, shell, input, "").wait()
+    }
+
+    /// Starts what [`System::in_vm`] runs, with more arguments for QEMU. Nothing is lost if what it prints fills no pipe.
+    fn start_vm(
+        &self,
+        name: &str,
+        machine: Machine,
+        shell: &str,
+        input: &str,
+        qemu_args: &str,
+    ) -> Vm {
+        // That of an earlier run would be taken for this one's.
+        let _ = fs::remove_file(top().join(format!("target/vm/{name}.kernel.log")));
+        let mut command = clean(top().join("scripts/vm"));
+        command
+            .env("CPU", machine.cpu)
+            .env("SMP", machine.smp.to_string())
+            .env("QEMU_ARGS", qemu_args)
+            .args(["--name", name, "--timeout", "1800", "--root"])
+            .arg(&self.payload);
+        if let Some(extra) = &self.extra {
+            command.arg("--extra").arg(extra);
+        }
+        command
+            .args(["--", "sh", "-c", shell])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = command.spawn().expect("scripts/vm can be run");
+        let mut stdin = process.stdin.take().expect("a pipe");
+        // It may end without having read its input; its status tells.
+        let _ = stdin.write_all(input.as_bytes());
+        Vm {
+            name: name.to_owned(),
+            process,
+        }
+    }
+}
+
+/// Makes something; an error is what a failure says.
+pub fn make(what: &[&str]) -> Result<(), String> {
+    let made = clean("make")
+        .arg("--silent")
+        .args(what)
+        .stdin(Stdio::null())
+        .output()
+        .expect("make can be run");
+    if made.status.success() {
+        return Ok(());
+    }
+    let said = [made.stdout, made.stderr].concat();
+    Err(String::from_utf8_lossy(&said).into_owned())
 }
 
 /// A command at the top of the checkout, free of what cargo tells its tests but not their builds.
@@ -109,18 +197,14 @@ pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// Runs a line of shell as root in the Host, with `input` as its standard input.
+/// Runs a line of shell in the Host with the whole system: [`System::in_vm`].
 pub fn in_vm(name: &str, machine: Machine, shell: &str, input: &str) -> Ran {
-    // With several CPUs, QEMU's emulation now and then trips over the kernel's habit of patching its own code while it boots. A
-    // kernel that died before its first program has not met anything of ours yet, and gets another chance.
-    for _ in 0..2 {
-        let ran = start_vm(name, machine, shell, input, "").wait();
-        if ran.status != 70 || kernel_log(name).contains("Run /init") {
-            return ran;
-        }
-        eprintln!("{name}: the kernel did not get as far as /init; once more");
-    }
-    start_vm(name, machine, shell, input, "").wait()
+    System::whole().in_vm(name, machine, shell, input)
+}
+
+/// Starts what [`in_vm`] runs, with more arguments for QEMU.
+pub fn start_vm(name: &str, machine: Machine, shell: &str, input: &str, qemu_args: &str) -> Vm {
+    System::whole().start_vm(name, machine, shell, input, qemu_args)
 }
 
 /// The kernel's log of a VM, as far as it is written.
@@ -153,48 +237,16 @@ impl Vm {
     }
 }
 
-/// Starts what [`in_vm`] runs, with more arguments for QEMU. Nothing is lost if what it prints fills no pipe.
-pub fn start_vm(name: &str, machine: Machine, shell: &str, input: &str, qemu_args: &str) -> Vm {
-    let payload = payload();
-    // That of an earlier run would be taken for this one's.
-    let _ = fs::remove_file(top().join(format!("target/vm/{name}.kernel.log")));
-    let mut command = clean(top().join("scripts/vm"));
-    command
-        .env("CPU", machine.cpu)
-        .env("SMP", machine.smp.to_string())
-        .env("QEMU_ARGS", qemu_args)
-        .args(["--name", name, "--timeout", "1800", "--root"])
-        .arg(payload)
-        .arg("--extra")
-        .arg(vmtests())
-        .args(["--", "sh", "-c", shell])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut process = command.spawn().expect("scripts/vm can be run");
-    let mut stdin = process.stdin.take().expect("a pipe");
-    // It may end without having read its input; its status tells.
-    let _ = stdin.write_all(input.as_bytes());
-    Vm {
-        name: name.to_owned(),
-        process,
-    }
-}
-
 /// A directory with nothing but the program that tries the module from inside.
 fn vmtests() -> PathBuf {
-    static DIR: OnceLock<PathBuf> = OnceLock::new();
-    DIR.get_or_init(|| {
-        let dir = top().join("target/vmtests/outside");
-        fs::create_dir_all(&dir).expect("a directory for vmtests");
-        fs::copy(
-            top().join("target/vmtests/release/vmtests"),
-            dir.join("vmtests"),
-        )
-        .expect("vmtests has been built");
-        dir
-    })
-    .clone()
+    let dir = top().join("target/vmtests/outside");
+    fs::create_dir_all(&dir).expect("a directory for vmtests");
+    fs::copy(
+        top().join("target/vmtests/release/vmtests"),
+        dir.join("vmtests"),
+    )
+    .expect("vmtests has been built");
+    dir
 }
 
 /// Keeps what was printed beside the kernel's log.

@@ -1,0 +1,185 @@
+//! The transcripts in the chapters: what a page says that a command prints.
+//!
+//! A `console` fence begins with the command, `$ make run` or `$ make vm RUN='...'`, whose quotes may span several lines; all else
+//! is what it prints. In a session with the Guest, what stands behind its prompt is typed to it. `AS_OF=TAG` in the command makes
+//! it one of the system as it stands at the end of that chapter; without it, the whole system is meant.
+
+use super::top;
+use std::fs;
+
+const PROMPT: &str = "guest> ";
+const MARK: &str = "@@ transcript";
+
+/// One fence of a chapter.
+pub struct Transcript {
+    /// Chapter and line.
+    pub place: String,
+    /// The tag of the chapter as of which it is true; that of the whole system has none.
+    pub as_of: Option<String>,
+    /// What the shell in the VM is told.
+    command: String,
+    /// What is typed, or empty.
+    input: String,
+    /// What the page says is printed.
+    printed: Vec<String>,
+}
+
+/// All transcripts of the book that run in the VM, in reading order.
+pub fn all() -> Vec<Transcript> {
+    let chapters = top().join("chapters");
+    let summary = fs::read_to_string(chapters.join("SUMMARY.md")).expect("the book has a summary");
+    let mut all = Vec::new();
+    for link in summary.split("](").skip(1) {
+        let name = link.split(')').next().unwrap_or_default();
+        let text = fs::read_to_string(chapters.join(name)).expect("the summary names chapters");
+        all.extend(of_chapter(name, &text));
+    }
+    all
+}
+
+fn of_chapter(chapter: &str, text: &str) -> Vec<Transcript> {
+    let mut found = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        if line.trim_end() != "```console" {
+            continue;
+        }
+        let mut inside = lines
+            .by_ref()
+            .map(|(_, line)| line.trim_end().to_owned())
+            .take_while(|line| line != "```");
+        let place = format!("{chapter}:{}", number + 1);
+        found.extend(read(place, &mut inside));
+        // Whatever was not read of a fence that is no transcript.
+        inside.for_each(drop);
+    }
+    found
+}
+
+/// Reads the lines of a fence, if they are such a transcript.
+fn read(place: String, lines: &mut impl Iterator<Item = String>) -> Option<Transcript> {
+    let first = lines.next()?;
+    let mut words = first.strip_prefix("$ make ")?;
+    let program = take_word(&mut words);
+    let as_of = words.strip_prefix("AS_OF=").map(|rest| {
+        words = rest;
+        take_word(&mut words).to_owned()
+    });
+    match program {
+        "run" if words.is_empty() => {
+            let printed: Vec<String> = lines.collect();
+            let typed = printed.iter().filter_map(|line| line.strip_prefix(PROMPT));
+            Some(Transcript {
+                place,
+                as_of,
+                command: "lguest run /guests/guest".to_owned(),
+                input: typed.map(|line| format!("{line}\n")).collect(),
+                printed,
+            })
+        }
+        "vm" => {
+            let mut command = words.strip_prefix("RUN='")?.to_owned();
+            while !command.ends_with('\'') {
+                command = format!("{command}\n{}", lines.next()?);
+            }
+            command.pop();
+            Some(Transcript {
+                place,
+                as_of,
+                command,
+                input: String::new(),
+                printed: lines.collect(),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Takes the first word of a line, and the space behind it.
+fn take_word<'a>(line: &mut &'a str) -> &'a str {
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    *line = rest;
+    word
+}
+
+/// A script for the shell in the VM that runs them one after the other, each announced by a line of its own.
+pub fn script<'a>(all: impl IntoIterator<Item = &'a Transcript>) -> String {
+    let mut script = String::from("cd /tmp\n");
+    for (number, one) in all.into_iter().enumerate() {
+        script += &format!(
+            "cat >command <<'END OF COMMAND'\n{}\nEND OF COMMAND\n",
+            one.command
+        );
+        script += &format!("cat >input <<'END OF INPUT'\n{}END OF INPUT\n", one.input);
+        // A module just loaded, as after a boot: the first Guest is Guest 1.
+        script += "rmmod lguest 2>/dev/null; insmod /modules/lguest.ko\n";
+        script += &format!("echo; echo '{MARK} {number}'\nsh ./command <input 2>&1\n");
+    }
+    script + "exit 0\n"
+}
+
+/// What the pages said that was not printed, given all that [`script`] has printed; and one line about each on standard output.
+pub fn untrue<'a>(
+    all: impl IntoIterator<Item = &'a Transcript>,
+    printed: &[String],
+) -> Vec<String> {
+    let output = printed.join("\n");
+    let mut parts = output.split(MARK).skip(1);
+    let mut untrue = Vec::new();
+    for (number, one) in all.into_iter().enumerate() {
+        let part = parts.next().unwrap_or_default();
+        let part = part.strip_prefix(&format!(" {number}")).unwrap_or(part);
+        let said = comparable(one.printed.iter().map(String::as_str));
+        let saw = from_where_it_begins(&said, comparable(part.lines().skip(1)));
+        println!("{} {}", if saw == said { "ok" } else { "FAIL" }, one.place);
+        if saw != said {
+            untrue.push(format!(
+                "{} says\n    {}\nbut this was printed\n    {}",
+                one.place,
+                said.join("\n    "),
+                saw.join("\n    ")
+            ));
+        }
+    }
+    untrue
+}
+
+/// Lines as they are compared. An empty prompt at the end is the Guest waiting for input that has ended; addresses of
+/// instructions and lines of the source are the compiler's affair, and the NUL at the end of a reason shows nowhere.
+fn comparable<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut lines: Vec<String> = lines.map(without_places).collect();
+    while lines
+        .last()
+        .is_some_and(|line| line.is_empty() || line == PROMPT.trim_end())
+    {
+        lines.pop();
+    }
+    lines
+}
+
+/// A line with `at 0x1234` and `.rs:12` cut down to what does not change from build to build.
+fn without_places(line: &str) -> String {
+    let mut rest = line.trim_end_matches(['\0', ' ']);
+    let mut kept = String::new();
+    while let Some((place, mark)) = ["at 0x", ".rs:"]
+        .iter()
+        .filter_map(|mark| Some((rest.find(mark)?, mark)))
+        .min()
+    {
+        let end = place + mark.len();
+        kept += &rest[..end];
+        rest = rest[end..].trim_start_matches(|letter: char| letter.is_ascii_hexdigit());
+    }
+    kept + rest
+}
+
+/// What was printed, from where the page begins: it may leave the greeting out.
+fn from_where_it_begins(said: &[String], saw: Vec<String>) -> Vec<String> {
+    match said.first() {
+        Some(first) if first.starts_with(PROMPT) => saw
+            .into_iter()
+            .skip_while(|line| !line.starts_with(PROMPT))
+            .collect(),
+        _ => saw,
+    }
+}

@@ -1,0 +1,89 @@
+//! The states of the system between its chapters: whoever reads up to a chapter that promises to run has something that does.
+//!
+//! What that is, the state itself says. Its module loads, its Launcher and its Guest compile, as far as it has them, and what the
+//! chapter shows of this state (`AS_OF=` its tag) is what is printed.
+
+mod common;
+
+use common::{Machine, System, clean, make, top, transcript};
+use std::time::Instant;
+use transcript::Transcript;
+
+/// Fails in the Host if the Launcher that is there, if one is, cannot even say what it does.
+const LAUNCHER_ANSWERS: &str = "[ ! -e /bin/lguest ] || lguest --help >/dev/null || exit 9\n";
+
+/// The tags of the chapters that promise to run, in reading order.
+fn promises() -> Vec<String> {
+    if let Err(said) = make(&["tangle"]) {
+        panic!("make tangle failed:\n{said}");
+    }
+    let listed = clean(top().join("target/tangle/debug/tangle"))
+        .args(["states", "--runs"])
+        .output()
+        .expect("make tangle has built it");
+    assert!(
+        listed.status.success(),
+        "tangle states --runs: {}",
+        String::from_utf8_lossy(&listed.stderr)
+    );
+    let tags = String::from_utf8_lossy(&listed.stdout);
+    tags.lines().map(str::to_owned).collect()
+}
+
+/// Builds and boots one state; the error is everything that somebody needs to find out why it does not keep its promise.
+fn keeps_its_promise(tag: &str, shown: &[&Transcript]) -> Result<(), String> {
+    if shown.is_empty() {
+        return Err(format!(
+            "the chapter promises to run and shows nothing: it needs a console fence that begins with \
+             `$ make run AS_OF={tag}` or `$ make vm AS_OF={tag} RUN='...'`"
+        ));
+    }
+    let system = System::as_of(tag).map_err(|said| format!("it does not build:\n{said}"))?;
+    let machine = Machine { cpu: "max", smp: 2 };
+    let script = LAUNCHER_ANSWERS.to_owned() + &transcript::script(shown.iter().copied());
+    let ran = system.in_vm(&format!("state-{tag}"), machine, &script, "");
+    if ran.status != 0 {
+        return Err(ran.tell("its VM did not come to a good end"));
+    }
+    let untrue = transcript::untrue(shown.iter().copied(), &ran.lines);
+    if untrue.is_empty() {
+        return Ok(());
+    }
+    Err(ran.tell(untrue.join("\n\n")))
+}
+
+#[test]
+fn every_chapter_that_promises_to_run_does() {
+    let transcripts = transcript::all();
+    let mut broken = Vec::new();
+    for tag in promises() {
+        let begun = Instant::now();
+        let shown: Vec<&Transcript> = transcripts
+            .iter()
+            .filter(|one| one.as_of.as_ref() == Some(&tag))
+            .collect();
+        let kept = keeps_its_promise(&tag, &shown);
+        println!(
+            "{} {tag}: {:.1} s",
+            if kept.is_ok() { "runs" } else { "FAIL" },
+            begun.elapsed().as_secs_f32()
+        );
+        if let Err(why) = kept {
+            broken.push(format!("as of {tag}: {why}"));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}
+
+#[test]
+fn what_is_shown_of_a_state_is_shown_in_its_chapter() {
+    let promises = promises();
+    for one in transcript::all() {
+        let Some(tag) = &one.as_of else { continue };
+        assert!(
+            promises.contains(tag) && one.place.starts_with(tag),
+            "{}: AS_OF={tag} belongs into the chapter with this tag, which promises to run (`runs: true`)",
+            one.place
+        );
+    }
+}
