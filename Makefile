@@ -38,6 +38,7 @@ module := target/module-$(HOST)
 payload := target/host-$(HOST)
 endif
 export KRUSTFLAGS = $(unused)
+export STATE = $(abspath $(state))
 launcher := $(built)/$(target)/release/lguest
 guest := $(built_guest)/release/guest
 # What a compiler says of a line in generated/, it says of the chapter's line.

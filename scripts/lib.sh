@@ -55,10 +55,13 @@ die() {
 	exit 1
 }
 
-# As a filter: what is said of a line in generated/ is said of the chapter's line, once tangle is built.
+# As a filter: what is said of a line in generated/ (or of the state in $STATE) is said of the chapter's line, once tangle is built.
 in_chapters() {
 	local tangle=$top/target/tangle/debug/tangle
 	if [ -x "$tangle" ]; then
+		if [ -n "${STATE:-}" ]; then
+			exec "$tangle" wrap --book "$top" --out "$STATE/generated" --objects "$STATE/module-$HOST"
+		fi
 		exec "$tangle" wrap --book "$top" --objects "$top/target/module-$HOST"
 	else
 		exec cat

@@ -80,6 +80,8 @@ fn host() -> String {
 pub struct System {
     payload: PathBuf,
     extra: Option<PathBuf>,
+    /// What it was tangled and built in, if that is not where the whole system is.
+    state: Option<PathBuf>,
 }
 
 impl System {
@@ -93,6 +95,7 @@ impl System {
             System {
                 payload: top().join(format!("target/host-{}", host())),
                 extra: Some(vmtests()),
+                state: None,
             }
         })
     }
@@ -103,9 +106,11 @@ impl System {
     /// What the compilers say.
     pub fn as_of(tag: &str) -> Result<Self, String> {
         make(&["payload", &format!("AS_OF={tag}")])?;
+        let state = top().join("target/states").join(tag);
         Ok(System {
-            payload: top().join(format!("target/states/{tag}/host-{}", host())),
+            payload: state.join(format!("host-{}", host())),
             extra: None,
+            state: Some(state),
         })
     }
 
@@ -143,6 +148,9 @@ impl System {
             .arg(&self.payload);
         if let Some(extra) = &self.extra {
             command.arg("--extra").arg(extra);
+        }
+        if let Some(state) = &self.state {
+            command.env("STATE", state);
         }
         command
             .args(["--", "sh", "-c", shell])

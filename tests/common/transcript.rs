@@ -157,11 +157,11 @@ fn comparable<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     lines
 }
 
-/// A line with `at 0x1234` and `.rs:12` cut down to what does not change from build to build.
+/// A line with `at 0x1234` and `.md:12` cut down to what does not change from build to build.
 fn without_places(line: &str) -> String {
     let mut rest = line.trim_end_matches(['\0', ' ']);
     let mut kept = String::new();
-    while let Some((place, mark)) = ["at 0x", ".rs:"]
+    while let Some((place, mark)) = ["at 0x", ".md:", ".rs:"]
         .iter()
         .filter_map(|mark| Some((rest.find(mark)?, mark)))
         .min()
