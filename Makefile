@@ -81,7 +81,11 @@ book: mdbook ## Make the pages, in target/book
 	$(Q)$(with_tools) mdbook build --dest-dir target/book
 
 serve: mdbook ## Show the pages on http://localhost:3000 and follow every change (PORT=)
-	$(Q)$(with_tools) mdbook serve --dest-dir target/book --port $(PORT)
+	$(Q)$(with_tools) $(serve)
+
+watch: mdbook tangle ## As `make serve`, and after every change build it and run the tests that it reaches
+	@echo 'The pages: http://localhost:$(PORT)'
+	$(Q)env -u MAKEFLAGS -u MFLAGS $(with_tools) $(tangle_bin) watch --with '$(serve) >target/serve.log 2>&1'
 
 ##@ Quality
 
@@ -163,7 +167,8 @@ mdbook:
 	$(Q)scripts/need cargo
 	$(Q)scripts/mdbook $(MDBOOK_VERSION) >/dev/null
 	$(Q)env -u MAKEFLAGS -u MFLAGS cargo build $(call cargo_quiet,target/debug/mdbook-tangle) -p tangle --bin mdbook-tangle
+serve := mdbook serve --dest-dir target/book --port $(PORT)
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
-.PHONY: tangle run vm debug book serve test states test-debug lint fmt cache-info clean clean-cache help \
+.PHONY: tangle run vm debug book serve watch test states test-debug lint fmt cache-info clean clean-cache help \
 	payload parts launcher guest module vmtests mdbook

@@ -57,6 +57,9 @@ pub struct Settings {
     pub out: String,
     /// The [`Dialect`]; see [`Dialect::choose`].
     pub dialect: Option<String>,
+    /// What `tangle watch` runs when something changes.
+    #[cfg(feature = "watch")]
+    pub watch: Vec<crate::watch::Rule>,
 }
 
 impl Default for Settings {
@@ -64,6 +67,8 @@ impl Default for Settings {
         Self {
             out: "generated".to_owned(),
             dialect: None,
+            #[cfg(feature = "watch")]
+            watch: Vec::new(),
         }
     }
 }
@@ -77,6 +82,8 @@ pub struct Inputs {
     summary: String,
     source_dir: String,
     out: PathBuf,
+    #[cfg(feature = "watch")]
+    rules: Vec<crate::watch::Rule>,
     /// Path, relative to `root`, and content.
     chapters: Vec<(String, Vec<u8>)>,
 }
@@ -129,6 +136,8 @@ impl Inputs {
             out: root.join(config.preprocessor.tangle.out),
             config: config_text,
             dialect,
+            #[cfg(feature = "watch")]
+            rules: config.preprocessor.tangle.watch,
             summary,
             source_dir,
             chapters,
@@ -139,6 +148,27 @@ impl Inputs {
     #[must_use]
     pub fn out(&self) -> &Path {
         &self.out
+    }
+
+    /// What `tangle watch` runs when something changes.
+    #[cfg(feature = "watch")]
+    #[must_use]
+    pub fn rules(&self) -> &[crate::watch::Rule] {
+        &self.rules
+    }
+
+    /// The directory of the chapters.
+    #[must_use]
+    pub fn source_dir(&self) -> PathBuf {
+        self.root.join(&self.source_dir)
+    }
+
+    /// The chapters as they are on disk: path, relative to `book.toml`, and content.
+    #[must_use]
+    pub fn chapters(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
+        self.chapters
+            .iter()
+            .map(|(path, bytes)| (path.as_str(), bytes.as_slice()))
     }
 
     /// Changes when anything in any of the files changes.

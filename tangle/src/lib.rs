@@ -50,6 +50,8 @@ pub mod stats;
 pub mod stitch;
 pub mod summary;
 pub mod tangle;
+#[cfg(feature = "watch")]
+pub mod watch;
 pub mod weave;
 #[cfg(feature = "wrap")]
 pub mod wrap;

@@ -150,28 +150,3 @@ fn a_new_book_tangles_at_once() {
     );
     assert!(book.path().join("generated/.gitignore").exists());
 }
-
-#[test]
-fn watching_runs_a_command_after_a_change() {
-    let book = copy("program");
-    let output = tangle(
-        book.path(),
-        &[
-            "watch",
-            "--once",
-            "--interval=10",
-            "--",
-            "sh",
-            "-c",
-            "echo \"ran for $TANGLE_CHANGED\"; exit 3",
-        ],
-    );
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stdout(&output).contains("changed 2 files\n"), "{}", stdout(&output));
-    assert!(
-        stdout(&output).contains("ran for module/device.rs\nrun.sh\n"),
-        "{}",
-        stdout(&output)
-    );
-    assert!(stdout(&output).ends_with("failed\n"), "{}", stdout(&output));
-}

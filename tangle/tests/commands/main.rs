@@ -6,4 +6,6 @@ mod golden;
 mod inspect;
 mod mdbook;
 mod stitch;
+#[cfg(unix)]
+mod watch;
 mod wrap;
