@@ -54,6 +54,7 @@ export VM_COMMAND = $(value RUN)
 PORT ?= 3000
 GDB_PORT ?= 1234
 TESTS ?=
+SECONDS ?= 60
 
 MDBOOK_VERSION := 0.5.4
 
@@ -103,6 +104,9 @@ test-debug: ## The tests in the VM, on a Host that checks itself: HOST=debug
 
 lint: tangle ## Compile with every warning an error, and let clippy and shellcheck read the code
 	$(Q)scripts/lint
+
+fuzz: ## Feed tangle random inputs, each target for SECONDS= (60)
+	$(Q)scripts/fuzz $(SECONDS)
 
 fmt: tangle ## Format the code, that of the chapters too
 	$(Q)$(wrap) scripts/fmt
@@ -170,5 +174,5 @@ mdbook:
 serve := mdbook serve --dest-dir target/book --port $(PORT)
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
-.PHONY: tangle run vm debug book serve watch test states test-debug lint fmt cache-info clean clean-cache help \
+.PHONY: tangle run vm debug book serve watch test states test-debug lint fuzz fmt cache-info clean clean-cache help \
 	payload parts launcher guest module vmtests mdbook

@@ -107,7 +107,7 @@ fn not_alone(book: &Book, model: &Model, diagnostics: &mut Vec<Diagnostic>) {
                 if model.named(text[at + 2..at + end].trim()).is_none() {
                     continue;
                 }
-                let range = line.offset + at..line.offset + at + end + 2;
+                let range = line.place(at)..line.place(at + end + 2);
                 if source.text().get(range.clone()).is_none() {
                     continue;
                 }

@@ -68,11 +68,17 @@ impl Fence {
     pub fn line(&self, index: usize) -> Line<'_> {
         let Stretch { offset, len } = self.lines[index];
         let (offset, len) = (offset as usize, len as usize);
+        let (text, virtual_spaces) = match self.odd.get(&index) {
+            Some(text) => {
+                let written = self.chapter[offset..].split('\n').next().unwrap_or_default();
+                let length = |line: &str| line.trim_end_matches('\r').len();
+                (&**text, length(text).saturating_sub(length(written)))
+            }
+            None => (&self.chapter[offset..offset + len], 0),
+        };
         Line {
-            text: match self.odd.get(&index) {
-                Some(text) => text,
-                None => &self.chapter[offset..offset + len],
-            },
+            text,
+            virtual_spaces,
             number: self.first + index,
             offset,
             before: &self.chapter[..offset],
@@ -105,14 +111,24 @@ pub struct Line<'a> {
     pub offset: usize,
     /// The chapter up to there.
     before: &'a str,
+    /// How many spaces at its beginning are what is left of a tab that belongs half to the list around the fence.
+    virtual_spaces: usize,
     dialect: Dialect,
 }
 
 impl<'a> Line<'a> {
-    /// How many characters of the chapter's line stand before it.
+    /// Columns in the chapter minus columns in the code: how many characters of the chapter's line stand before it,
+    /// less those of the code that stand for half a tab there.
     #[must_use]
-    pub fn prefix(&self) -> usize {
-        self.before.chars().rev().take_while(|&c| c != '\n').count()
+    pub fn prefix(&self) -> isize {
+        let before = self.before.chars().rev().take_while(|&c| c != '\n').count();
+        before.cast_signed() - self.virtual_spaces.cast_signed()
+    }
+
+    /// Where the byte at `at` in the text lies in the chapter.
+    #[must_use]
+    pub fn place(&self, at: usize) -> usize {
+        self.offset + at.saturating_sub(self.virtual_spaces)
     }
 
     /// The name that it refers to and the indentation before it, if it is `<<a reference>>` and nothing else.
@@ -120,11 +136,10 @@ impl<'a> Line<'a> {
     pub fn reference(&self) -> Option<Reference<'a>> {
         let name = self.dialect.reference(self.text)?;
         let indent = &self.text[..self.text.len() - self.text.trim_start().len()];
-        let start = self.offset + indent.len();
         Some(Reference {
             name,
             indent,
-            range: start..start + self.text.trim().len(),
+            range: self.place(indent.len())..self.place(self.text.trim_end().len()),
         })
     }
 }
@@ -329,7 +344,7 @@ mod tests {
         let parsed = parsed(text);
         assert_eq!(parsed.fences[0].code(), "int a;\n\n  int b;\n");
         let line = parsed.fences[0].line(0);
-        assert_eq!(line.prefix(), 2);
+        assert_eq!((line.prefix(), line.place(1)), (2, line.offset + 1));
         assert_eq!(&text[line.offset..][..3], "int");
         assert_eq!(parsed.fences[0].line(2).number, 6);
         assert_eq!(parsed.fences[1].code(), "x\n");
@@ -369,6 +384,12 @@ mod tests {
     fn a_tab_that_belongs_half_to_a_list_is_half_a_tab() {
         let parsed = parsed("- ```c #a\n\t\tx\n  y\n  ```\n");
         assert_eq!(parsed.fences[0].code(), "  \tx\ny\n");
+        let line = parsed.fences[0].line(0);
+        // The x is the third character in the chapter and the fourth of the code.
+        assert_eq!((line.prefix(), line.place(3)), (-1, 12));
+        let text = "- ```c #a\n\t<<b>>\n  ```\n";
+        let parsed = super::parse(&Source::new("a.md", text), Dialect::Tangle);
+        assert_eq!(&text[parsed.fences[0].line(0).reference().unwrap().range], "<<b>>");
     }
 
     #[test]

@@ -152,7 +152,7 @@ pub fn file(model: &Model, file: FragmentId) -> File {
         out.text.push_str(line.text);
         out.text.push('\n');
         out.lines += 1;
-        let shift = indent.chars().count().cast_signed() - line.prefix().cast_signed();
+        let shift = indent.chars().count().cast_signed() - line.prefix();
         out.span(piece.source, line.number, shift, piece.fragment);
     }
     out.text.shrink_to_fit();

@@ -172,7 +172,7 @@ impl<'a> Weaver<'a> {
             for line in fence.lines() {
                 let code = line.text.trim_start();
                 if code == "#" || code.starts_with("# ") || code.starts_with("##") {
-                    edits.push(Edit::insert(line.offset + line.text.len() - code.len(), "#".to_owned()));
+                    edits.push(Edit::insert(line.place(line.text.len() - code.len()), "#".to_owned()));
                 }
             }
         }

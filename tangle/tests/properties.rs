@@ -1,8 +1,12 @@
 //! What holds for every book, tried on thousands of books thrown together at random (always the same ones).
 
 mod books;
+mod checks;
+mod dice;
 
-use books::{Dice, sound_book};
+use books::sound_book;
+use checks::the_map_tells_the_truth;
+use dice::Dice;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use tangle::source::Book;
 use tangle::weave::{Page, Target, Weaver};
@@ -71,30 +75,6 @@ fn book(dice: &mut Dice) -> Book {
         }
         (format!("c{chapter}.md"), text)
     }))
-}
-
-/// Every generated line is the line of the chapter that the map names, moved by the columns that it says.
-fn the_map_tells_the_truth(book: &Book, program: &tangle::Program) {
-    let map = program.tangled.line_map(book, &program.model);
-    for (path, file) in &program.tangled.files {
-        assert_eq!(map.files[path].lines, file.text.lines().count());
-        for (at, line) in file.text.lines().enumerate() {
-            let origin = map.origin(path, at + 1, 1).expect("every line has an origin");
-            let chapter = book
-                .sources
-                .iter()
-                .find(|source| source.path() == origin.source)
-                .unwrap();
-            let written = chapter.text().lines().nth(origin.line - 1).unwrap();
-            if line.trim().is_empty() {
-                continue;
-            }
-            let indentation = line.chars().take_while(|c| c.is_whitespace()).count();
-            let origin = map.origin(path, at + 1, indentation + 1).unwrap();
-            let rest: String = written.chars().skip(origin.column - 1).collect();
-            assert_eq!(rest.trim_end(), line.trim_start().trim_end(), "{path}:{}", at + 1);
-        }
-    }
 }
 
 fn weaving_keeps_the_program(book: &Book, program: &tangle::Program) {

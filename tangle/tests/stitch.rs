@@ -1,11 +1,13 @@
 //! Tangle, edit, stitch, tangle: thousands of edits at random (always the same ones).
 
 mod books;
+mod dice;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use books::{Dice, sound_book};
+use books::sound_book;
+use dice::Dice;
 use tangle::source::Book;
 use tangle::stitch::{Conflict, Edit, stitch};
 

@@ -2,18 +2,7 @@
 
 use tangle::source::Book;
 
-/// A small generator of pseudo-random numbers: xorshift.
-pub struct Dice(pub u64);
-
-impl Dice {
-    /// A number below `sides`.
-    pub fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % sides as u64).unwrap()
-    }
-}
+use crate::dice::Dice;
 
 /// Books that are free of mistakes more often than chance would make them.
 pub fn sound_book(dice: &mut Dice) -> Book {
