@@ -31,6 +31,9 @@ pub fn tangle(directory: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tangle"))
         .args(args)
         .current_dir(directory)
+        // What cargo builds for these tests, it shall not build beside them.
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("CARGO_BUILD_TARGET_DIR")
         .output()
         .unwrap()
 }
