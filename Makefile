@@ -58,7 +58,7 @@ SECONDS ?= 60
 
 MDBOOK_VERSION := 0.5.4
 
-##@ The system (of a chapter: AS_OF=L010)
+##@ The system
 
 tangle: ## Turn the chapters into code, in generated/
 	$(Q)scripts/need cargo
@@ -127,7 +127,8 @@ help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@printf '\nHOST=debian|debug|small chooses the kernel; CPU=, SMP=, MEM= and ACCEL= the machine (scripts/vm --help).\n'
+	@printf '\nAS_OF=L010 with run, vm or debug: the system as it stands at the end of that chapter (make states).\n'
+	@printf 'HOST=debian|debug|small chooses the kernel; CPU=, SMP=, MEM= and ACCEL= the machine (scripts/vm --help).\n'
 
 # --- Parts ------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ use mdbook_preprocessor::{MDBOOK_VERSION, PreprocessorContext, parse_input};
 use crate::diagnostic::{self, Format};
 use crate::dialect::Dialect;
 use crate::source::{Book, Source};
-use crate::weave::{Extra, Page, Target, Weaver};
+use crate::weave::{self, Extra, Page, Target, Weaver};
 
 /// What the pages are for when mdBook renders with `renderer`; `None` for a renderer that is not supported.
 #[must_use]
@@ -72,10 +72,7 @@ pub fn weave(context: &PreprocessorContext, book: &mut MdBook) -> Result<(), Str
             title: chapter.name.clone(),
         });
     }
-    let wanted: Option<String> = context
-        .config
-        .get("preprocessor.tangle.dialect")
-        .map_err(|error| format!("book.toml: {error:#}"))?;
+    let wanted = setting(context, "dialect")?;
     let settings = context.root.join(Dialect::FILE);
     let settings = settings.is_file().then(|| fs::read_to_string(settings));
     let settings = settings
@@ -87,7 +84,8 @@ pub fn weave(context: &PreprocessorContext, book: &mut MdBook) -> Result<(), Str
     };
     let program =
         crate::program(&source).map_err(|diagnostics| diagnostic::render(&source, &diagnostics, Format::Human))?;
-    let weaver = Weaver::new(&source, &program, &pages, target);
+    let promise = setting(context, "runs")?;
+    let weaver = Weaver::new(&source, &program, &pages, target).promising(promise.as_deref().unwrap_or(weave::PROMISE));
     book.for_each_chapter_mut(|chapter| {
         if let Some(&index) = file_of(chapter).and_then(|path| known.get(path)) {
             chapter.content = weaver.chapter(index);
@@ -102,6 +100,12 @@ pub fn weave(context: &PreprocessorContext, book: &mut MdBook) -> Result<(), Str
         }
     }
     Ok(())
+}
+
+/// A text from the table `[preprocessor.tangle]` of `book.toml`.
+fn setting(context: &PreprocessorContext, name: &str) -> Result<Option<String>, String> {
+    let found = context.config.get(&format!("preprocessor.tangle.{name}"));
+    found.map_err(|error| format!("book.toml: {error:#}"))
 }
 
 /// The file that a chapter was read from.

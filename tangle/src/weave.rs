@@ -31,6 +31,9 @@ pub enum Target {
     Test,
 }
 
+/// What the pages of chapters that promise to run say of it, as Markdown; `{tag}` stands for the chapter's.
+pub const PROMISE: &str = "As of this page the program runs: `tangle --as-of {tag} --out DIR` writes it.";
+
 /// How a chapter of the book is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
@@ -57,6 +60,7 @@ pub struct Weaver<'a> {
     program: &'a Program,
     pages: &'a [Page],
     target: Target,
+    promise: &'a str,
     anchors: Anchors,
     /// For each piece, its number in its chapter, from 1.
     numbers: Vec<usize>,
@@ -109,11 +113,19 @@ impl<'a> Weaver<'a> {
             program,
             pages,
             target,
+            promise: PROMISE,
             anchors: Anchors::new(model),
             numbers,
             lines,
             users,
         }
+    }
+
+    /// Says `text` instead of [`PROMISE`].
+    #[must_use]
+    pub fn promising(mut self, text: &'a str) -> Self {
+        self.promise = text;
+        self
     }
 
     /// The woven text of the chapter with this index.
@@ -127,12 +139,25 @@ impl<'a> Weaver<'a> {
             }
         }
         let mut woven = splice(text, &edits);
-        if let Some((length, _)) = states::front_matter(text) {
+        if let Some((length, runs)) = states::front_matter(text) {
             // Tests count lines, and speak of those of the chapter.
             let lines = if self.target == Target::Test { 3 } else { 0 };
             woven.replace_range(..length, &"\n".repeat(lines));
+            if runs && self.target != Target::Test {
+                let promise = self.promise(states::tag(self.book.sources[source].path()));
+                woven.insert_str(below_title(&woven), &promise);
+            }
         }
         woven
+    }
+
+    /// What stands below the title of a chapter that promises to run.
+    fn promise(&self, tag: &str) -> String {
+        let text = self.promise.replace("{tag}", tag);
+        match self.target {
+            Target::Html => format!("\n<div class=\"tangle-runs\">\n\n{text}\n\n</div>\n"),
+            Target::Markdown | Target::Test => format!("\n{text}\n"),
+        }
     }
 
     /// The pages behind the chapters; none for a book without a program, and none but for the web.
@@ -400,6 +425,15 @@ fn splice(text: &str, edits: &[Edit]) -> String {
     }
     out.push_str(&text[done..]);
     out
+}
+
+/// Where the line below the title of a chapter begins; without a title, its text.
+fn below_title(text: &str) -> usize {
+    let start = text.len() - text.trim_start().len();
+    if !text[start..].starts_with("# ") {
+        return start;
+    }
+    text[start..].find('\n').map_or(text.len(), |end| start + end + 1)
 }
 
 /// The language alone, without the classes behind a comma.

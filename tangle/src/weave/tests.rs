@@ -158,7 +158,7 @@ fn ranges_in_words() {
 
 #[test]
 fn front_matter_is_not_shown() {
-    let text = "---\nruns: true\n---\n\n# One\n\n```c file=a.c\nint a;\n```\n";
+    let text = "---\nruns: false\n---\n\n# One\n\n```c file=a.c\nint a;\n```\n";
     let book = Book::new([("a.md", text)]);
     let program = crate::program(&book).unwrap();
     let pages = [Page {
@@ -167,5 +167,29 @@ fn front_matter_is_not_shown() {
     }];
     let woven = |target| Weaver::new(&book, &program, &pages, target).chapter(0);
     assert!(woven(Target::Html).starts_with("\n# One\n"));
+    assert!(!woven(Target::Html).contains("runs"));
     assert_eq!(woven(Target::Test).lines().count(), text.lines().count());
+}
+
+#[test]
+fn a_promise_to_run_stands_below_the_title() {
+    let woven = |target, text: &str| {
+        let book = Book::new([("src/L010-a.md", format!("---\nruns: true\n---\n{text}"))]);
+        let program = crate::program(&book).unwrap();
+        let pages = [Page {
+            path: "L010-a.md".to_owned(),
+            title: "A".to_owned(),
+        }];
+        let weaver = Weaver::new(&book, &program, &pages, target).promising("It runs: `make {tag}`.");
+        weaver.chapter(0)
+    };
+    let promise = "\n<div class=\"tangle-runs\">\n\nIt runs: `make L010`.\n\n</div>\n";
+    assert_eq!(
+        woven(Target::Html, "\n# One\n\nText\n"),
+        format!("\n# One\n{promise}\nText\n")
+    );
+    assert_eq!(woven(Target::Html, "Text\n"), format!("{promise}Text\n"));
+    assert_eq!(woven(Target::Html, "# One"), format!("# One{promise}"));
+    assert_eq!(woven(Target::Markdown, "# One\n"), "# One\n\nIt runs: `make L010`.\n");
+    assert_eq!(woven(Target::Test, "# One\n"), "\n\n\n# One\n");
 }

@@ -106,6 +106,19 @@ fn pictures_and_numbers() {
 }
 
 #[test]
+fn a_book_that_promises_nothing_has_no_states_that_run() {
+    let book = copy("program");
+    let output = tangle(book.path(), &["states", "--runs"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("no chapter promises to run"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(tangle(book.path(), &["states"]).status.success());
+}
+
+#[test]
 fn the_system_as_of_a_chapter() {
     let book = copy("program");
     let chapter = book.path().join("chapters/L010-write.md");

@@ -138,7 +138,14 @@ pub struct States {
 impl States {
     pub fn run(&self) -> Result<Status, Error> {
         let project = Project::open(&self.place.root())?;
-        for state in states::states(&project.book) {
+        let states = states::states(&project.book);
+        if self.runs && !states.iter().any(|state| state.runs) {
+            eprintln!(
+                "error: no chapter promises to run; one that does begins with the lines `---`, `runs: true`, `---`"
+            );
+            return Ok(Status::Mistakes);
+        }
+        for state in states {
             if !self.runs {
                 println!(
                     "{:8} {:5} {}",
