@@ -76,6 +76,10 @@ fn parse_plain(info: &str) -> Result<Option<Header>, String> {
     let mut strangers = Vec::new();
     let mut rest = rest;
     while !rest.is_empty() {
+        if rest.starts_with("# ") && header.path.is_none() {
+            // A comment: `sh # as root`.
+            return Ok(None);
+        }
         if let Some(after) = rest.strip_prefix('#') {
             // A name runs to the end, or to a `file=` behind it.
             let end = after.find(" file=").unwrap_or(after.len());
@@ -257,6 +261,7 @@ mod tests {
             "{",
             "aa ``` ~~~",
             "c title=x",
+            "sh # as root",
         ] {
             assert_eq!(parse(info), Ok(None), "{info}");
         }

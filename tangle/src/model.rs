@@ -368,7 +368,9 @@ mod tests {
     #[test]
     fn an_open_fence_matters_only_where_there_is_a_program() {
         assert_eq!(read("```c\n").1, []);
-        assert_eq!(read("```c #a\n```\n\n```c\n").1, [Code::UnterminatedFence]);
+        assert_eq!(read("```c #a\n```\n\n```c\n").1, []);
+        assert_eq!(read("```c #a\n```\n\n~~~c\n```c #b\n").1, [Code::UnterminatedFence]);
+        assert_eq!(read("~~~c\n```c #b\n").1, []);
     }
 
     #[test]

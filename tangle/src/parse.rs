@@ -162,7 +162,7 @@ pub struct Parsed {
     pub fences: Vec<Fence>,
     /// Info strings that mean to take part but cannot be read, and why.
     pub faults: Vec<(Range<usize>, String)>,
-    /// The opening lines of fences that nothing closes.
+    /// The opening lines of fences that nothing closes, and that take part or hide others that would.
     pub unterminated: Vec<Range<usize>>,
 }
 
@@ -287,8 +287,10 @@ impl Open {
     fn finish(mut self, source: &Source, parsed: &mut Parsed) {
         self.end_line(source);
         let opening = self.range.start..self.info.end;
+        let whole = &source.text()[self.range.clone()];
         // Whatever closes a fence lies behind its text and inside its range.
-        if self.range.end <= self.seen || !source.text()[self.range.clone()].trim_end().ends_with(['`', '~']) {
+        let is_open = self.range.end <= self.seen || !whole.trim_end().ends_with(['`', '~']);
+        if is_open && (self.header != Ok(None) || whole.lines().skip(1).any(|line| takes_part(self.dialect, line))) {
             parsed.unterminated.push(opening);
         }
         match self.header {
@@ -314,6 +316,15 @@ impl Open {
             }
         }
     }
+}
+
+/// Whether `line` would open a fence that takes part.
+fn takes_part(dialect: Dialect, line: &str) -> bool {
+    let line = line.trim_start_matches([' ', '\t', '>']);
+    ["```", "~~~"].into_iter().any(|mark| {
+        line.strip_prefix(mark)
+            .is_some_and(|rest| dialect.header(rest.trim_start_matches(['`', '~'])) != Ok(None))
+    })
 }
 
 #[cfg(test)]
@@ -398,12 +409,20 @@ mod tests {
             "```rust #a\nx\n",
             "```rust #a",
             "> ```rust #a\n> x\n\ntext\n",
-            "~~~\n```\n",
+            "~~~\n```rust #a\n```\n",
+            "> ~~~~\n>  ~~~ {.rust file=a}\n",
             "```rust #a\n```x\n",
         ] {
             assert_eq!(parsed(text).unterminated.len(), 1, "{text:?}");
         }
-        for text in ["```rust #a\n```", "```\n\n````\n", "    ```rust #a\n", "`` ` ``"] {
+        for text in [
+            "```rust #a\n```",
+            "```\n\n````\n",
+            "    ```rust #a\n",
+            "`` ` ``",
+            "~~~\n```\n",
+            "```rust\n#a\n",
+        ] {
             assert_eq!(parsed(text).unterminated.len(), 0, "{text:?}");
         }
     }

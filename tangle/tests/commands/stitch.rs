@@ -125,6 +125,23 @@ fn what_a_chapter_cannot_hold_is_refused() {
     }
 }
 
+#[test]
+fn bytes_that_are_no_text_are_refused_and_kept() {
+    let book = tangled();
+    let file = book.path().join("generated/module/device.rs");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.splice(3..3, [0xff, 0xfe]);
+    fs::write(&file, &bytes).unwrap();
+    let before = fs::read(book.path().join("chapters/L010-write.md")).unwrap();
+    for args in [&["stitch"][..], &[]] {
+        let output = tangle(book.path(), args);
+        assert!(!output.status.success());
+        assert!(stderr(&output).contains("device.rs"), "{}", stderr(&output));
+    }
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    assert_eq!(fs::read(book.path().join("chapters/L010-write.md")).unwrap(), before);
+}
+
 /// A book whose fragments cut through expressions, lists of arguments and match arms, and one of which is used twice, at
 /// different depths.
 const AWKWARD: &str = r#"# Awkward

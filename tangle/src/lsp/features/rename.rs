@@ -153,7 +153,11 @@ fn verify(snapshot: &Snapshot, places: &[Place], new: &str) -> Result<(), Refuse
         }
         (source.path().to_owned(), text)
     });
-    let (model, diagnostics) = crate::examine(&Book::new(sources));
+    let renamed = Book {
+        dialect: snapshot.book.dialect,
+        ..Book::new(sources)
+    };
+    let (model, diagnostics) = crate::examine(&renamed);
     let codes = |diagnostics: &[crate::diagnostic::Diagnostic]| -> Vec<_> {
         diagnostics.iter().map(|diagnostic| diagnostic.code).collect()
     };
