@@ -91,7 +91,7 @@ watch: mdbook tangle ## As `make serve`, and after every change build it and run
 ##@ Quality
 
 test: tangle ## Run every test, here and in the VM (TESTS=part-of-a-name)
-	$(Q)scripts/need cargo qemu
+	$(Q)scripts/need cargo qemu rust-analyzer
 	$(Q)$(MAKE) payload vmtests mdbook
 	$(Q)scripts/test $(TESTS)
 
