@@ -1,6 +1,7 @@
 //! The conversation with the analyzer.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 
@@ -123,6 +124,8 @@ pub struct Downstream {
     /// Questions of the analyzer that the editor has not answered yet, by the name under which it got them.
     asked: HashMap<String, RequestId>,
     shown: BTreeMap<String, Shown>,
+    /// The fingerprints of the other files, which it finds on disk just as they are.
+    on_disk: HashMap<String, String>,
     reported: BTreeMap<String, (Uri, Vec<Diagnostic>)>,
     lists: u32,
     completions: Option<Completions>,
@@ -155,6 +158,7 @@ impl Downstream {
             pending: HashMap::new(),
             asked: HashMap::new(),
             shown: BTreeMap::new(),
+            on_disk: HashMap::new(),
             reported: BTreeMap::new(),
             lists: 0,
             completions: None,
@@ -218,6 +222,7 @@ impl Downstream {
         let was_running = self.state == State::Running;
         self.state = State::Off;
         self.shown.clear();
+        self.on_disk.clear();
         self.reported.clear();
         self.completions = None;
         for (_, pending) in self.pending.drain() {
@@ -266,7 +271,8 @@ impl Downstream {
         self.next_id
     }
 
-    /// Shows it the Rust files that are not, or may soon not be, what is on disk: those with code from an open chapter.
+    /// Shows it the Rust files that are not, or may soon not be, what is on disk: those with code from an open chapter,
+    /// and those that somebody edited by hand or that could not be written.
     pub fn show(&mut self, book: &Snapshot, is_open: impl Fn(usize) -> bool) {
         let Some(outputs) = book.outputs.as_ref().filter(|_| self.state == State::Running) else {
             return;
@@ -287,7 +293,7 @@ impl Downstream {
                 }
                 None => {
                     let mut pieces = output.pieces.iter().map(|(piece, _)| &book.model.pieces[*piece]);
-                    if !pieces.any(|piece| is_open(piece.source)) {
+                    if !pieces.any(|piece| is_open(piece.source)) && self.is_on_disk(path, &fingerprint) {
                         continue;
                     }
                     let text = output.source.text();
@@ -312,6 +318,18 @@ impl Downstream {
                 json!({ "textDocument": { "uri": uri } }),
             );
         }
+    }
+
+    /// Whether the file that the analyzer would find has this fingerprint. The disk is asked once for each.
+    fn is_on_disk(&mut self, path: &str, fingerprint: &str) -> bool {
+        if self.on_disk.get(path).is_some_and(|known| known == fingerprint) {
+            return true;
+        }
+        let is = fs::read(self.out.join(path)).is_ok_and(|bytes| map::fingerprint(&bytes) == fingerprint);
+        if is {
+            self.on_disk.insert(path.to_owned(), fingerprint.to_owned());
+        }
+        is
     }
 
     /// These files were written to disk.

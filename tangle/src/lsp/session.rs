@@ -58,6 +58,7 @@ pub fn run(options: Options) -> bool {
     let (messages, writer) = transport::write(io::stdout());
     let mut session = Session::new(options, Client::new(messages), sender, events);
     let proper = session.run();
+    session.stop_analyzer();
     // With the session the last sender goes, and then the writer has written everything.
     drop(session);
     let _ = writer.join();
@@ -95,7 +96,18 @@ struct Session {
     published: HashMap<String, Vec<Diagnostic>>,
     /// The last trouble that was shown; the same is not shown twice.
     trouble: String,
-    farewell: bool,
+    phase: Phase,
+}
+
+/// How far the conversation with the editor got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It has not introduced itself.
+    Stranger,
+    /// It may ask.
+    Open,
+    /// It has said goodbye.
+    Farewell,
 }
 
 impl Session {
@@ -116,7 +128,7 @@ impl Session {
             unpublished: false,
             published: HashMap::new(),
             trouble: String::new(),
-            farewell: false,
+            phase: Phase::Stranger,
         }
     }
 
@@ -132,7 +144,7 @@ impl Session {
                 }
                 Event::Client(Message::Notification(notification)) => {
                     if notification.method == note::Exit::METHOD {
-                        return self.farewell;
+                        return self.phase == Phase::Farewell;
                     }
                     self.note(notification);
                 }

@@ -18,6 +18,14 @@ fn an_editor_that_is_gone_takes_the_server_along() {
 }
 
 #[test]
+fn nothing_is_answered_after_the_goodbye() {
+    let mut editor = editor();
+    editor.request("shutdown", json!(null));
+    let refused = editor.ask("workspace/symbol", json!({ "query": "" })).unwrap_err();
+    assert!(refused.message.contains("shutdown"), "{}", refused.message);
+}
+
+#[test]
 fn without_an_analyzer_fragments_work() {
     let mut editor = Editor::start(copy("editor"), &["--analyzer", "no-such-analyzer"], &json!({}));
     editor.open(ONE);

@@ -54,7 +54,9 @@ pub fn links(snapshot: &Snapshot, chapter: usize) -> Vec<DocumentLink> {
     let link = |piece: &crate::model::Piece| {
         let path = piece.fence.header.path.as_deref()?;
         let place = piece.place();
-        let start = place.range.start + snapshot.book.text(&place).find(path)?;
+        let info = snapshot.book.text(&place);
+        let value = info.find("file=")? + "file=".len();
+        let start = place.range.start + value + info[value..].find(path)?;
         let range = start..start + path.len();
         Some(DocumentLink {
             range: snapshot.range(&Place { source: chapter, range }),

@@ -3,9 +3,9 @@
 use lsp_server::{ErrorCode, Request, RequestId, ResponseError};
 use lsp_types::request::{self as ask, Request as _};
 use lsp_types::{
-    CodeActionParams, CompletionItem, CompletionParams, CompletionResponse, DocumentLinkParams, DocumentSymbolParams,
-    ExecuteCommandParams, InitializeParams, Position, ReferenceParams, RenameParams, TextDocumentPositionParams, Uri,
-    WorkspaceSymbolParams,
+    CodeActionKind, CodeActionParams, CompletionItem, CompletionParams, CompletionResponse, DocumentLinkParams,
+    DocumentSymbolParams, ExecuteCommandParams, InitializeParams, Position, ReferenceParams, RenameParams,
+    TextDocumentPositionParams, Uri, WorkspaceSymbolParams,
 };
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ use super::super::encoding::Encoding;
 use super::super::features::{actions, complete, hover, navigate, outline, rename};
 use super::super::snapshot::Snapshot;
 use super::super::uri;
-use super::{Session, parse};
+use super::{Phase, Session, parse};
 
 /// What is to be said about a request.
 enum Reply {
@@ -34,14 +34,22 @@ impl Session {
     /// Answers a request, or sees to it that somebody will.
     pub(super) fn request(&mut self, request: Request) {
         let Request { id, method, params } = request;
-        let reply = match method.as_str() {
-            ask::Initialize::METHOD => self.initialize(params),
-            ask::Shutdown::METHOD => {
+        let reply = match (self.phase, method.as_str()) {
+            (Phase::Stranger, ask::Initialize::METHOD) => self.initialize(params),
+            (Phase::Stranger, _) => {
+                let message = "the first request is `initialize`".to_owned();
+                Reply::Refused(ErrorCode::ServerNotInitialized, message)
+            }
+            (Phase::Farewell, _) => {
+                let message = "nothing is answered after `shutdown`".to_owned();
+                Reply::Refused(ErrorCode::InvalidRequest, message)
+            }
+            (Phase::Open, ask::Shutdown::METHOD) => {
                 self.stop_analyzer();
-                self.farewell = true;
+                self.phase = Phase::Farewell;
                 Reply::Now(Value::Null)
             }
-            _ => {
+            (Phase::Open, _) => {
                 self.refresh();
                 self.question(&id, &method, params)
             }
@@ -79,6 +87,7 @@ impl Session {
             .as_deref()
             .map(|out| std::path::absolute(out).unwrap_or_else(|_| out.to_owned()));
         self.editor = params;
+        self.phase = Phase::Open;
         Reply::Now(json!({
             "capabilities": capabilities(self.encoding),
             "serverInfo": { "name": "tangle", "version": env!("CARGO_PKG_VERSION") },
@@ -174,7 +183,9 @@ impl Session {
                 let Some(params) = parse::<CodeActionParams>(params) else {
                     return invalid();
                 };
-                let chapter = now.chapter(&params.text_document.uri);
+                let only = params.context.only.as_deref().unwrap_or_default();
+                let wanted = only.is_empty() || only.contains(&CodeActionKind::QUICKFIX);
+                let chapter = now.chapter(&params.text_document.uri).filter(|_| wanted);
                 let actions =
                     chapter.map(|chapter| actions::actions(now, chapter, params.range, &params.context.diagnostics));
                 Reply::Now(value(actions))
