@@ -174,6 +174,13 @@ impl Locator {
         (likely.len() == 1).then(|| likely.swap_remove(0))
     }
 
+    /// Whether the generated file `path` has `text` in the line `line`.
+    #[must_use]
+    pub fn has(&self, path: &str, line: usize, text: &str) -> bool {
+        let content = fs::read_to_string(self.out.join(path)).unwrap_or_default();
+        line > 0 && content.lines().nth(line - 1) == Some(text.trim_end_matches('\r'))
+    }
+
     /// The text of a line of a chapter, and where in the file it begins.
     pub fn chapter_line(&mut self, location: &Location) -> Option<(String, usize)> {
         if !self.chapters.contains_key(&location.chapter) {

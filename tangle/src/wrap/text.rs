@@ -1,6 +1,6 @@
 //! Rewrites what tools print for people.
 //!
-//! A location is `PATH:LINE`, `PATH:LINE:COLUMN`, or `PATH, line LINE` as gdb writes it. Behind `symbol+offset`, as kernels and
+//! A location is `PATH:LINE`, `PATH:LINE:COLUMN`, or what gdb makes of it. Behind `symbol+offset`, as kernels and
 //! objtool print it, the chapter line is added. In the snippets that rustc and gcc draw, the numbers before the lines
 //! become those of the chapter. Colours stay where they are.
 
@@ -11,7 +11,7 @@ mod snippet;
 use std::fmt::Write;
 
 use colour::{digits_at, visible};
-use scan::locations;
+use scan::{Style, locations};
 use snippet::{Numbers, is_arrow};
 
 use super::locate::{Location, Locator};
@@ -28,6 +28,8 @@ pub struct Rewriter<'a> {
     numbers: Option<Numbers>,
     /// The generated file of the last location at the beginning of a line, as gcc writes it.
     gcc: Option<String>,
+    /// The generated file of the last location anywhere: gdb lists lines of it.
+    listed: Option<String>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -40,6 +42,7 @@ impl<'a> Rewriter<'a> {
             block: Vec::new(),
             numbers: None,
             gcc: None,
+            listed: None,
         }
     }
 
@@ -132,11 +135,30 @@ impl<'a> Rewriter<'a> {
             out.push_str(&line[to..]);
             return;
         }
+        if self.listing(line, seen, out).is_some() {
+            return;
+        }
         let first = first_location(seen).and_then(|path| self.locator.generated(path));
         if let Some(file) = first {
             self.gcc = Some(file.to_owned());
         }
         self.inline(line, out);
+    }
+
+    /// Rewrites a line that gdb lists: its number, a tab, its text.
+    fn listing(&mut self, line: &str, seen: &str, out: &mut String) -> Option<()> {
+        let (number, text) = seen.split_once('\t')?;
+        let number: usize = number.parse().ok()?;
+        let is_it = |file: &String| self.locator.has(file, number, text);
+        let file = match self.listed.take_if(|file| is_it(file)) {
+            Some(file) => file,
+            None => self.locator.find(text, number).filter(|(_, line)| *line == number)?.0,
+        };
+        let location = self.locator.locate(&file, number, 1);
+        self.listed = Some(file);
+        let (from, to) = digits_at(line, 0);
+        write!(out, "{}{}{}", &line[..from], location?.line, &line[to..]).expect("strings take everything");
+        Some(())
     }
 
     /// Rewrites the locations inside a line.
@@ -149,17 +171,19 @@ impl<'a> Rewriter<'a> {
             let Some(location) = self.locator.locate(file, found.line, found.column.unwrap_or(1)) else {
                 continue;
             };
-            self.symbols(line, done, found.path.start, out);
+            self.listed = Some(file.to_owned());
+            self.symbols(line, done, found.range.start, out);
             let Location {
                 chapter, line, column, ..
             } = location;
-            match (found.gdb, found.column) {
-                (true, _) => write!(out, "{chapter}, line {line}"),
-                (_, Some(_)) => write!(out, "{chapter}:{line}:{column}"),
-                (_, None) => write!(out, "{chapter}:{line}"),
+            match (found.style, found.column) {
+                (Style::Comma, _) => write!(out, "{chapter}, line {line}"),
+                (Style::Sentence, _) => write!(out, "Line {line} of \"{chapter}\""),
+                (Style::Colons, Some(_)) => write!(out, "{chapter}:{line}:{column}"),
+                (Style::Colons, None) => write!(out, "{chapter}:{line}"),
             }
             .expect("strings take everything");
-            done = found.end;
+            done = found.range.end;
         }
         self.symbols(line, done, line.len(), out);
         if let Some(missing) = symbols::missing(line)

@@ -1,7 +1,7 @@
 //! `tangle wrap` around real tools, as far as this machine has them.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -185,6 +185,47 @@ fn gcc_and_ld() {
         "{}",
         stderr(&output)
     );
+}
+
+#[test]
+fn gdb_lists_lines_of_chapters() {
+    let book = book(C, "# B\n\n- ```c #body\n  return 1 + 2;\n  ```\n");
+    let args = ["-g", "-o", "main", "generated/dir/main.c"];
+    if Command::new("gcc")
+        .args(args)
+        .current_dir(book.path())
+        .status()
+        .is_err()
+    {
+        eprintln!("skipped: there is no gcc in PATH");
+        return;
+    }
+    let script = [
+        "gdb",
+        "-q",
+        "-batch",
+        "-nx",
+        "-ex",
+        "info line 4",
+        "-ex",
+        "break 4",
+        "-ex",
+        "list main",
+        "main",
+    ];
+    let Some(output) = wrap(book.path(), &script) else {
+        return;
+    };
+    let shown = stdout(&output);
+    for line in [
+        "Line 4 of \"src/b.md\" ",
+        ": file src/b.md, line 4.\n",
+        "\n4\tint missing(void);\n",
+        "\n9\tint main(void)\n",
+        "\n4\t    return 1 + 2;\n",
+    ] {
+        assert!(shown.contains(line), "{line:?} is missing in\n{shown}");
+    }
 }
 
 #[test]
@@ -432,4 +473,34 @@ fn without_a_command_it_is_a_filter() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     assert_eq!(output.stdout, b"panicked at src/b.md:5:3:\n\xff\n> ");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_is_the_commands_affair() {
+    use std::os::unix::process::CommandExt;
+    let book = borrow();
+    let script = "trap 'echo generated/main.rs:3: interrupted; exit 5' INT; echo ready; while :; do sleep 1; done";
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tangle"))
+        .args(["wrap", "--", "sh", "-c", script])
+        .current_dir(book.path())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut shown = String::new();
+    stdout.read_line(&mut shown).unwrap();
+    // As a terminal does: to the whole group.
+    let group = format!("-{}", child.id());
+    assert!(
+        Command::new("kill")
+            .args(["-INT", "--", &group])
+            .status()
+            .unwrap()
+            .success()
+    );
+    stdout.read_to_string(&mut shown).unwrap();
+    assert_eq!(shown, "ready\nsrc/b.md:5: interrupted\n");
+    assert_eq!(child.wait().unwrap().code(), Some(5));
 }

@@ -42,6 +42,7 @@ pub fn run(options: &Options) -> Result<u8, Error> {
     let mut objects = options.objects.clone();
     objects.push(out.clone());
     let settings = wrap::Settings { root, out, objects };
+    leave_interrupts();
     if options.command.is_empty() {
         return match wrap::filter(&settings) {
             // Whoever reads it has had enough.
@@ -53,6 +54,16 @@ pub fn run(options: &Options) -> Result<u8, Error> {
     let status = wrap::run(&settings, &options.command)
         .map_err(|error| Error::Io("run", PathBuf::from(&options.command[0]), error))?;
     Ok(exit_code(status))
+}
+
+/// Leaves ^C to the command: one that ends because of it has last words, and a debugger does not end.
+fn leave_interrupts() {
+    #[cfg(unix)]
+    {
+        use nix::sys::signal::{SigSet, Signal};
+        // The command starts with no signal blocked. Without this it works too, only its last words may be lost.
+        let _ = SigSet::from_iter([Signal::SIGINT, Signal::SIGQUIT]).thread_block();
+    }
 }
 
 #[cfg(unix)]

@@ -7,18 +7,31 @@ use super::colour::escape_length;
 /// A location inside a line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
+    /// Where the whole location lies in the line.
+    pub range: Range<usize>,
     /// Where the path lies in the line.
     pub path: Range<usize>,
     pub line: usize,
     pub column: Option<usize>,
-    /// Where the whole location ends.
-    pub end: usize,
-    /// Written as `PATH, line LINE`.
-    pub gdb: bool,
+    pub style: Style,
+}
+
+/// How a location is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// `PATH:LINE:COLUMN`, with a column or without.
+    Colons,
+    /// `PATH, line LINE`, as gdb writes it.
+    Comma,
+    /// `Line LINE of "PATH"`, which is gdb's, too.
+    Sentence,
 }
 
 /// All that looks like a location in `line`.
 pub fn locations(line: &str) -> Vec<Found> {
+    if let Some(found) = sentence(line) {
+        return vec![found];
+    }
     let mut found: Vec<Found> = Vec::new();
     let mut at = 0;
     while let Some(next) = line[at..].find([':', ',']).map(|next| at + next) {
@@ -32,7 +45,7 @@ pub fn locations(line: &str) -> Vec<Found> {
             continue;
         };
         let path = path_before(line, next);
-        if path.is_empty() || found.last().is_some_and(|last| path.start < last.end) {
+        if path.is_empty() || found.last().is_some_and(|last| path.start < last.range.end) {
             continue;
         }
         let mut column = None;
@@ -44,15 +57,31 @@ pub fn locations(line: &str) -> Vec<Found> {
             end = behind;
         }
         found.push(Found {
+            range: path.start..end,
             path,
             line: number,
             column,
-            end,
-            gdb,
+            style: if gdb { Style::Comma } else { Style::Colons },
         });
         at = end;
     }
     found
+}
+
+/// A line that begins with `Line 12 of "a.rs"`.
+fn sentence(line: &str) -> Option<Found> {
+    const BEGIN: &str = "Line ";
+    const OF: &str = " of \"";
+    let (number, end) = number(line.strip_prefix(BEGIN).and(Some(line))?, BEGIN.len())?;
+    let path = line[end..].strip_prefix(OF)?.find('"')?;
+    let path = end + OF.len()..end + OF.len() + path;
+    Some(Found {
+        range: 0..path.end + 1,
+        path,
+        line: number,
+        column: None,
+        style: Style::Sentence,
+    })
 }
 
 fn number(line: &str, at: usize) -> Option<(usize, usize)> {
@@ -101,6 +130,7 @@ mod tests {
         );
         assert_eq!(found("\x1b[1;31ma.c:3: x"), [("a.c", 3, None)]);
         assert_eq!(found("file a.rs, line 12."), [("a.rs", 12, None)]);
+        assert_eq!(found("Line 7 of \"a b.rs\" starts at 1:2"), [("a b.rs", 7, None)]);
         assert_eq!(
             found("panicked at a.rs:1:2, b.rs:3"),
             [("a.rs", 1, Some(2)), ("b.rs", 3, None)]
