@@ -99,7 +99,7 @@ test: tangle ## Run every test, here and in the VM (TESTS=part-of-a-name)
 	$(Q)$(MAKE) payload vmtests mdbook
 	$(Q)scripts/test $(TESTS)
 
-states: tangle ## Build and boot the system as of every chapter that promises to run
+states: tangle ## Build and boot the system as of every chapter that promises to run, or AS_OF one
 	$(Q)env -u MAKEFLAGS -u MFLAGS cargo test --quiet --test states -- --nocapture --test-threads=1
 
 test-debug: ## The tests in the VM, on a Host that checks itself: HOST=debug

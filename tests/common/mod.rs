@@ -192,7 +192,14 @@ pub fn clean(program: impl AsRef<std::ffi::OsStr>) -> Command {
         if text.starts_with("CARGO_")
             || matches!(
                 text.as_ref(),
-                "MAKEFLAGS" | "MAKELEVEL" | "MFLAGS" | "RUSTFLAGS" | "LD_LIBRARY_PATH"
+                "MAKEFLAGS"
+                    | "MAKELEVEL"
+                    | "MFLAGS"
+                    | "RUSTFLAGS"
+                    | "KRUSTFLAGS"
+                    | "LD_LIBRARY_PATH"
+                    | "AS_OF"
+                    | "STATE"
             )
         {
             command.env_remove(&name);
