@@ -163,6 +163,8 @@ impl Header {
         }
         match strangers {
             [] => Ok(Some(self)),
+            // Somebody else's attributes, with a `#` in them.
+            _ if self.path.is_none() && strangers.iter().any(|word| word.contains('=')) => Ok(None),
             [stranger, ..] => Err(format!(
                 "`{stranger}` means nothing here: after the language come `file=PATH`, `#NAME` and `+=` or `:=`"
             )),
@@ -262,6 +264,8 @@ mod tests {
             "aa ``` ~~~",
             "c title=x",
             "sh # as root",
+            "note title=\"the colour #123\"",
+            "note a=b, style='color: #123'",
         ] {
             assert_eq!(parse(info), Ok(None), "{info}");
         }

@@ -1,8 +1,8 @@
 //! Brings edits of generated files back into the chapters, without any mark in the code.
 //!
 //! The edited file is compared with the text that tangle wrote; every line that changed finds the piece that it belongs to
-//! ([`place`]), loses the indentation of the references that led there ([`settle`]) and is written into the fence
-//! ([`splice`]). If the chapters changed too since they were tangled, both changes are put together first ([`merge`]).
+//! (`place`), loses the indentation of the references that led there (`settle`) and is written into the fence
+//! (`splice`). If the chapters changed too since they were tangled, both changes are put together first (`merge`).
 //!
 //! The result is tangled in memory before anybody sees it: either it reproduces every edited file byte for byte, or the
 //! edit is refused.

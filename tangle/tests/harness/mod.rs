@@ -384,7 +384,8 @@ pub fn wrap(data: &[u8]) {
     let mut locator = Locator::new(root, &root.join("generated"));
     let mut objects = Objects::new(Vec::new());
     let shown = Rewriter::new(&mut locator, &mut objects).text(&text);
-    assert_eq!(shown.lines().count(), text.lines().count());
+    // Where a snippet goes on in another chapter, a line says so.
+    assert!(shown.lines().count() >= text.lines().count());
     if !text.contains("it.rs") {
         assert_eq!(shown, text);
     }
