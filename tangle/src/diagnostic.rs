@@ -122,6 +122,16 @@ pub enum Format {
 }
 
 /// Writes all `diagnostics` in `format`.
+///
+/// ```
+/// use tangle::diagnostic::{Format, render};
+/// use tangle::source::Book;
+///
+/// let book = Book::new([("one.md", "~~~rust file=a.rs\n<<greet>>\n~~~\n")]);
+/// let mistakes = tangle::program(&book).expect_err("nothing is called `greet`");
+/// let shown = render(&book, &mistakes, Format::Human);
+/// assert!(shown.starts_with("error[undefined-fragment]: no fragment is called `greet`\n --> one.md:2:1\n"));
+/// ```
 #[must_use]
 pub fn render(book: &Book, diagnostics: &[Diagnostic], format: Format) -> String {
     let mut out = String::new();

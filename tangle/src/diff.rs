@@ -71,6 +71,11 @@ pub(crate) fn equal_pairs(hunks: &[Hunk], old: usize, new: usize) -> impl Iterat
 const CONTEXT: usize = 3;
 
 /// The change from `old` to `new` of the file `path` as a unified diff, which `patch` and `git apply` read; empty if there is none.
+///
+/// ```
+/// let diff = tangle::diff::unified("a.c", "int a;\n", "long a;\n");
+/// assert_eq!(diff, "--- a/a.c\n+++ b/a.c\n@@ -1,1 +1,1 @@\n-int a;\n+long a;\n");
+/// ```
 #[must_use]
 pub fn unified(path: &str, old: &str, new: &str) -> String {
     let (before, after) = (lines(old), lines(new));

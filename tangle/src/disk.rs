@@ -1,4 +1,22 @@
 //! The only module that reads and writes: the chapters of a book, and the files that it becomes.
+//!
+//! ```
+//! # let directory = tempfile::tempdir()?;
+//! # let root = directory.path();
+//! # std::fs::create_dir(root.join("src"))?;
+//! # std::fs::write(root.join("book.toml"), "")?;
+//! # std::fs::write(root.join("src/SUMMARY.md"), "- [One](one.md)\n")?;
+//! # std::fs::write(root.join("src/one.md"), "~~~c file=a.c\nint a;\n~~~\n")?;
+//! use tangle::disk::{self, Mode, Project};
+//!
+//! let project = Project::open(root)?;
+//! let model = tangle::model(&project.book).expect("the book has no mistakes");
+//! let map = tangle::tangle::line_map(&project.book, &model);
+//! let report = disk::write(&project.out, &model, &map, Mode::Write)?;
+//! assert_eq!(report.written, ["a.c"]);
+//! assert_eq!(std::fs::read_to_string(root.join("generated/a.c"))?, "int a;\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::fmt;

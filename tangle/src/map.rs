@@ -117,6 +117,19 @@ impl FileMap {
 
 impl LineMap {
     /// Where `line` and `column` (both from 1) of the generated file `path` were written.
+    ///
+    /// ```
+    /// use tangle::source::Book;
+    ///
+    /// let chapter = "~~~rust file=a.rs\nfn main() {\n    <<greet>>\n}\n~~~\n\n~~~rust #greet\ngreet();\n~~~\n";
+    /// let book = Book::new([("one.md", chapter)]);
+    /// let program = tangle::program(&book).unwrap();
+    /// let map = program.tangled.line_map(&book, &program.model);
+    /// // In the file, the call is indented.
+    /// let origin = map.origin("a.rs", 2, 5).unwrap();
+    /// assert_eq!((origin.source, origin.line, origin.column), ("one.md", 8, 1));
+    /// assert_eq!(origin.fragment, "greet");
+    /// ```
     #[must_use]
     pub fn origin(&self, path: &str, line: usize, column: usize) -> Option<Origin<'_>> {
         let span = self.files.get(path)?.span(line)?;

@@ -178,6 +178,21 @@ pub(crate) fn options() -> Options {
 }
 
 /// Reads a chapter of a book that follows the rules of `dialect`.
+///
+/// ```
+/// use tangle::dialect::Dialect;
+/// use tangle::parse::parse;
+/// use tangle::source::Source;
+///
+/// let text = "- In a list:\n\n  ~~~rust #greet\n  hello();\n    <<ask>>\n  ~~~\n";
+/// let parsed = parse(&Source::new("one.md", text), Dialect::Tangle);
+/// let fence = &parsed.fences[0];
+/// assert_eq!(fence.header.name.as_deref(), Some("greet"));
+/// assert_eq!(fence.code(), "hello();\n  <<ask>>\n");
+/// let reference = fence.line(1).reference().unwrap();
+/// assert_eq!((reference.name, reference.indent), ("ask", "  "));
+/// assert_eq!(&text[reference.range], "<<ask>>");
+/// ```
 #[must_use]
 pub fn parse(source: &Source, dialect: Dialect) -> Parsed {
     let mut parsed = Parsed::default();

@@ -93,6 +93,19 @@ pub enum Error {
 
 /// The system as at the end of the chapter with `tag`.
 ///
+/// ```
+/// use tangle::source::Book;
+///
+/// let book = Book::new([
+///     ("L010-first.md", "~~~c file=a.c\nint a;\n<<more>>\n~~~\n"),
+///     ("L020-second.md", "~~~c #more\nint b;\n~~~\n"),
+/// ]);
+/// let first = tangle::states::as_of(&book, "L010").unwrap();
+/// assert_eq!(first.program.tangled.files["a.c"].text, "int a;\n");
+/// let second = tangle::states::as_of(&book, "L020").unwrap();
+/// assert_eq!(second.program.tangled.files["a.c"].text, "int a;\nint b;\n");
+/// ```
+///
 /// # Errors
 /// When there is no such chapter, or the chapters up to it have mistakes.
 pub fn as_of(book: &Book, tag: &str) -> Result<Snapshot, Error> {

@@ -55,6 +55,19 @@ pub struct Extra {
 }
 
 /// Weaves one book.
+///
+/// ```
+/// use tangle::source::Book;
+/// use tangle::weave::{Page, Target, Weaver};
+///
+/// let book = Book::new([("src/one.md", "# One\n\n~~~rust file=a.rs\nfn main() {}\n~~~\n")]);
+/// let program = tangle::program(&book).unwrap();
+/// let pages = [Page { path: "one.md".to_owned(), title: "One".to_owned() }];
+/// let weaver = Weaver::new(&book, &program, &pages, Target::Markdown);
+/// let page = weaver.chapter(0);
+/// assert!(page.starts_with("# One\n\n**`a.rs`**\n\n~~~rust\nfn main() {}\n~~~\n"));
+/// assert!(page.contains("*Becomes line 1 of `a.rs`.*"));
+/// ```
 pub struct Weaver<'a> {
     book: &'a Book,
     program: &'a Program,

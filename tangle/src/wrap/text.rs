@@ -18,6 +18,25 @@ use super::locate::{Location, Locator};
 use super::symbols::{self, Objects};
 
 /// Rewrites lines as they come.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let root = directory.path();
+/// # let book = tangle::source::Book::new([("src/one.md", "Words.\n\n~~~c file=a.c\nint a;\n~~~\n")]);
+/// # let program = tangle::program(&book).unwrap();
+/// # let map = program.tangled.line_map(&book, &program.model);
+/// # tangle::disk::write(&root.join("generated"), &program.tangled, &map, Default::default())?;
+/// use tangle::wrap::{Locator, symbols::Objects, text::Rewriter};
+///
+/// // The book lies in `root`; line 1 of a.c is line 4 of its chapter.
+/// let mut locator = Locator::new(root, &root.join("generated"));
+/// let mut objects = Objects::new(Vec::new());
+/// let mut rewriter = Rewriter::new(&mut locator, &mut objects);
+/// let said = format!("{}/generated/a.c:1:5: warning: unused\n", root.display());
+/// let shown = rewriter.text(&said);
+/// assert!(shown.ends_with("src/one.md:4:5: warning: unused\n"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Rewriter<'a> {
     locator: &'a mut Locator,
