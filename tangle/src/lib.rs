@@ -1,7 +1,7 @@
 //! Literate programming for mdBook.
 //!
 //! The chapters of a book hold code in fences with names: some open files, some are fragments, and `<<name>>` alone on a
-//! line stands for a fragment. This crate reads the chapters ([`parse`], [`mod@model`]), finds every mistake at once
+//! line stands for a fragment ([`header`]; books for another tool: [`dialect`]). This crate reads the chapters ([`parse`], [`mod@model`]), finds every mistake at once
 //! ([`check`], [`diagnostic`]), and turns the fragments into files ([`tangle`](mod@tangle)) together with a map that knows the
 //! chapter line of every generated line ([`map`]); or into pages that explain themselves ([`weave`]). All of that works on strings in memory; only [`disk`] touches files.
 //!
