@@ -280,6 +280,29 @@ mod tests {
     }
 
     #[test]
+    fn every_character_of_a_book_finds_its_way_back() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        for book in ["editor", "program"] {
+            let now = Snapshot::take(&golden.join(book), None, Encoding::Utf8, &Documents::default()).unwrap();
+            let now = Rc::new(now);
+            let mapping = Mapping::new(now.clone(), now.clone());
+            let mut seen = 0;
+            for (path, output) in now.outputs.as_ref().unwrap() {
+                let text = output.source.text();
+                for (offset, character) in text.char_indices().filter(|(_, character)| !character.is_whitespace()) {
+                    let written = mapping.back(path, offset).unwrap();
+                    let chapter = now.book.sources[written.chapter].text();
+                    assert!(chapter[written.offset..].starts_with(character), "{path} {offset}");
+                    let again = mapping.forward(written, |wanted| wanted == path).unwrap();
+                    assert!(again.offset <= offset && text[again.offset..].starts_with(character));
+                    seen += usize::from(again.offset == offset);
+                }
+            }
+            assert!(seen > 200, "{book}: {seen}");
+        }
+    }
+
+    #[test]
     fn prose_and_references_go_nowhere() {
         let scene = Scene::new();
         let now = scene.take();

@@ -1,12 +1,14 @@
 //! Rust in chapters, with the real rust-analyzer.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::common::copy;
+use crate::common::{copy, tangle};
 use crate::editor::{Editor, at, range};
 
 const ONE: &str = "chapters/one.md";
@@ -15,10 +17,13 @@ const TWO: &str = "chapters/two.md";
 /// An editor with both chapters open and rust-analyzer ready; `None`, and a line that nobody can miss, if this machine
 /// has none. It does not run cargo check, which only one test needs.
 fn editor() -> Option<Editor> {
-    editor_with(&json!({ "checkOnSave": false, "cachePriming": { "enable": false } }))
+    editor_for(
+        copy("editor"),
+        &json!({ "checkOnSave": false, "cachePriming": { "enable": false } }),
+    )
 }
 
-fn editor_with(settings: &Value) -> Option<Editor> {
+fn editor_for(book: TempDir, settings: &Value) -> Option<Editor> {
     let version = Command::new("rust-analyzer").arg("--version").output();
     if !version.is_ok_and(|output| output.status.success()) {
         // Past the test harness, which hides what successful tests print.
@@ -40,7 +45,7 @@ fn editor_with(settings: &Value) -> Option<Editor> {
         "experimental": { "serverStatusNotification": true },
     });
     let mut editor = Editor::start(
-        copy("editor"),
+        book,
         &[],
         &json!({ "capabilities": capabilities, "initializationOptions": { "rust-analyzer": settings } }),
     );
@@ -142,6 +147,31 @@ fn a_definition_is_found_from_a_quotation() {
 }
 
 #[test]
+fn a_file_that_was_edited_by_hand_is_analyzed_as_the_book_has_it() {
+    let book = copy("editor");
+    let path = |path: &str| book.path().join(path);
+    let add = |file: &str, text: &str| {
+        let there = fs::read_to_string(path(file)).unwrap_or_default();
+        fs::write(path(file), there + text).unwrap();
+    };
+    add("chapters/SUMMARY.md", "- [More](three.md)\n");
+    add("chapters/three.md", "```rust file=src/more.rs\npub fn far() {}\n```\n");
+    add(
+        "chapters/two.md",
+        "\n```rust #add it +=\nmore::far();\n```\n\n```rust #what a counter is +=\nmod more;\n```\n",
+    );
+    assert!(tangle(book.path(), &[]).status.success());
+    fs::write(path("generated/src/more.rs"), "// mine\n\n\npub fn far() {}\n").unwrap();
+    let Some(mut editor) = editor_for(book, &json!({ "checkOnSave": false })) else {
+        return;
+    };
+    let position = editor.find(TWO, "far();");
+    let there = editor.about("textDocument/definition", TWO, &position);
+    assert_eq!(there[0]["uri"], editor.uri("chapters/three.md"));
+    assert_eq!(there[0]["range"], range(1, 7, 10));
+}
+
+#[test]
 fn references_are_found_in_all_chapters() {
     let Some(mut editor) = editor() else { return };
     let params = json!({
@@ -191,7 +221,7 @@ fn a_diagnostic_moves_with_the_prose_above_it() {
 
 #[test]
 fn cargo_check_speaks_of_chapters_when_a_chapter_is_saved() {
-    let Some(mut editor) = editor_with(&json!({})) else {
+    let Some(mut editor) = editor_for(copy("editor"), &json!({})) else {
         return;
     };
     editor.edit(
