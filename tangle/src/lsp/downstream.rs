@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 
 use lsp_server::{ErrorCode, Message, Notification, Request, RequestId, Response, ResponseError};
@@ -333,7 +333,11 @@ impl Downstream {
     }
 
     /// These files were written to disk.
-    pub fn saved(&self, paths: &[String]) {
+    pub fn saved(&mut self, paths: &[String]) {
+        if paths.iter().any(|path| settings::is_project(Path::new(path))) {
+            // It asks for its settings then, and finds the package in them.
+            self.configured();
+        }
         for path in paths.iter().filter(|path| self.shown.contains_key(*path)) {
             let uri = uri::from_path(&self.out.join(path));
             self.notify(
@@ -346,6 +350,10 @@ impl Downstream {
     /// The editor has other settings for it.
     pub fn configure(&mut self, settings: Value) {
         self.settings = settings;
+        self.configured();
+    }
+
+    fn configured(&self) {
         if self.state == State::Running {
             self.notify(note::DidChangeConfiguration::METHOD, json!({ "settings": {} }));
         }

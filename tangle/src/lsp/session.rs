@@ -229,7 +229,7 @@ impl Session {
         let Some(root) = &self.root else { return };
         match save::tangle(root, self.options.out.as_deref()) {
             Ok(written) => {
-                if let Some(downstream) = &self.downstream {
+                if let Some(downstream) = &mut self.downstream {
                     downstream.saved(&written);
                 }
             }

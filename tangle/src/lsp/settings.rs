@@ -93,8 +93,17 @@ fn projects(root: &Path, out: &Path) -> Vec<PathBuf> {
     projects
 }
 
+/// The files that describe a package.
+const PROJECTS: [&str; 2] = ["Cargo.toml", "rust-project.json"];
+
+/// Whether a file of this name describes a package.
+pub fn is_project(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| PROJECTS.iter().any(|project| name == *project))
+}
+
 fn projects_in(directory: &Path, projects: &mut Vec<PathBuf>) {
-    let named = ["Cargo.toml", "rust-project.json"].map(|name| directory.join(name));
+    let named = PROJECTS.map(|name| directory.join(name));
     projects.extend(named.into_iter().filter(|path| path.is_file()));
 }
 

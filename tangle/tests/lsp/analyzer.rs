@@ -24,6 +24,13 @@ fn editor() -> Option<Editor> {
 }
 
 fn editor_for(book: TempDir, settings: &Value) -> Option<Editor> {
+    let mut editor = beginning(book, settings)?;
+    editor.wait("rust-analyzer", |editor| editor.quiescent);
+    Some(editor)
+}
+
+/// The same without waiting for rust-analyzer.
+fn beginning(book: TempDir, settings: &Value) -> Option<Editor> {
     let version = Command::new("rust-analyzer").arg("--version").output();
     if !version.is_ok_and(|output| output.status.success()) {
         // Past the test harness, which hides what successful tests print.
@@ -51,7 +58,6 @@ fn editor_for(book: TempDir, settings: &Value) -> Option<Editor> {
     );
     editor.open(ONE);
     editor.open(TWO);
-    editor.wait("rust-analyzer", |editor| editor.quiescent);
     Some(editor)
 }
 
@@ -169,6 +175,24 @@ fn a_file_that_was_edited_by_hand_is_analyzed_as_the_book_has_it() {
     let there = editor.about("textDocument/definition", TWO, &position);
     assert_eq!(there[0]["uri"], editor.uri("chapters/three.md"));
     assert_eq!(there[0]["range"], range(1, 7, 10));
+}
+
+#[test]
+fn a_package_that_comes_later_is_found() {
+    let book = copy("editor");
+    let chapter = book.path().join(ONE);
+    let text = fs::read_to_string(&chapter).unwrap();
+    // With this mistake nothing is tangled.
+    fs::write(&chapter, text.replace("<<count>>", "<<cuont>>")).unwrap();
+    let Some(mut editor) = beginning(book, &json!({ "checkOnSave": false })) else {
+        return;
+    };
+    editor.wait_for_codes(ONE, &["undefined-fragment", "unused-fragment"]);
+    editor.edit(ONE, "<<cuont>>", "<<count>>");
+    editor.save(ONE);
+    editor.wait("rust-analyzer", |editor| editor.quiescent);
+    let hover = editor.about("textDocument/hover", ONE, &at(17, 24));
+    assert_eq!(hover["range"], range(17, 22, 29));
 }
 
 #[test]

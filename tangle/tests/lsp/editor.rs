@@ -26,7 +26,7 @@ pub struct Editor {
     pub shown: Vec<String>,
     /// The edits that the server asked for.
     pub applied: Vec<Value>,
-    /// The analyzer has loaded the book and has nothing to do.
+    /// The analyzer has found the package and loaded it, and has nothing to do.
     pub quiescent: bool,
     server: Child,
     input: Option<ChildStdin>,
@@ -234,7 +234,7 @@ impl Editor {
                     self.diagnostics.insert(uri, diagnostics);
                 }
                 "window/showMessage" => self.shown.push(params["message"].as_str().unwrap().to_owned()),
-                "experimental/serverStatus" => self.quiescent = params["quiescent"] == true,
+                "experimental/serverStatus" => self.quiescent = params["quiescent"] == true && params["health"] == "ok",
                 _ => {}
             },
         }
