@@ -113,6 +113,8 @@ pub struct Downstream {
     out: PathBuf,
     editor: InitializeParams,
     settings: Value,
+    /// The settings changed while it was being started.
+    outdated: bool,
     client: Client,
     events: Sender<Event>,
     encoding: Encoding,
@@ -148,6 +150,7 @@ impl Downstream {
             out,
             editor,
             settings,
+            outdated: false,
             client,
             events,
             encoding,
@@ -353,10 +356,12 @@ impl Downstream {
         self.configured();
     }
 
-    fn configured(&self) {
+    fn configured(&mut self) {
         if self.state == State::Running {
             self.notify(note::DidChangeConfiguration::METHOD, json!({ "settings": {} }));
         }
+        // One that has not answered yet was started with older settings.
+        self.outdated = self.state == State::Starting;
     }
 
     /// Passes a question of the editor on. `params` name the document and the position of the generated file already.
@@ -446,6 +451,9 @@ impl Downstream {
                 };
                 self.state = State::Running;
                 self.notify(note::Initialized::METHOD, json!({}));
+                if self.outdated {
+                    self.configured();
+                }
                 Heard::Ready
             }
             Err(error) => {

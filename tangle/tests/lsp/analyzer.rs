@@ -182,6 +182,10 @@ fn a_package_that_comes_later_is_found() {
     let book = copy("editor");
     let chapter = book.path().join(ONE);
     let text = fs::read_to_string(&chapter).unwrap();
+    // So deep rust-analyzer looks for no package by itself.
+    let config = book.path().join("book.toml");
+    let settings = fs::read_to_string(&config).unwrap();
+    fs::write(config, settings + "out = \"deep/down\"\n").unwrap();
     // With this mistake nothing is tangled.
     fs::write(&chapter, text.replace("<<count>>", "<<cuont>>")).unwrap();
     let Some(mut editor) = beginning(book, &json!({ "checkOnSave": false })) else {
