@@ -5,7 +5,7 @@ use tangle::lsp;
 
 use crate::shared::{Place, Status};
 
-/// Serve an editor: a language server for chapters, on standard input and output.
+/// Serve an editor: a language server for chapters, on standard input and output
 ///
 /// In a chapter it knows every fragment: mistakes appear while you type, <<a reference>> leads to its definition and shows
 /// what it becomes, a fragment is renamed in all chapters at once, and after << its name is completed. Nothing needs to
@@ -18,6 +18,7 @@ use crate::shared::{Place, Status};
 ///
 /// An editor starts this command by itself. tangle's README has the settings of Neovim, Helix and VS Code.
 #[derive(Args)]
+#[command(verbatim_doc_comment)]
 pub struct Options {
     #[command(flatten)]
     place: Place,

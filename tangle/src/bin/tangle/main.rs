@@ -58,16 +58,12 @@ struct Cli {
 enum Command {
     /// Write the files (this is also what `tangle` alone does)
     Tangle(tangle::Options),
-    /// Start a book, or add tangle to one
     #[cfg(feature = "mdbook")]
     Init(init::Options),
-    /// Tangle again whenever a chapter is saved, and run a command then
     Watch(watch::Options),
-    /// Bring edits of the generated files back into the chapters
     Stitch(stitch::Options),
     /// Find the mistakes of the book, and write nothing
     Check(inspect::Check),
-    /// Say where a line of a file or of a chapter goes or comes from, or where a fragment is
     Where(whereis::Options),
     /// Draw the fragments and who uses them, as SVG
     Graph(inspect::Graph),
@@ -75,9 +71,7 @@ enum Command {
     Stats(inspect::Stats),
     /// List the chapters as states of the system, for `tangle --as-of`
     States(inspect::States),
-    /// Serve an editor: a language server for chapters
     Lsp(lsp::Options),
-    /// Run a command and show chapter lines instead of those of generated files
     Wrap(wrap::Options),
 }
 

@@ -17,7 +17,7 @@ use crate::shared::{Place, Status};
 use job::End;
 use session::Session;
 
-/// Tangle again whenever a chapter is saved, and run what depends on it.
+/// Tangle again whenever a chapter is saved, and run what depends on it
 ///
 /// What that is, the book says, in book.toml; paths are relative to that:
 ///

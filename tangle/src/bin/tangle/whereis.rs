@@ -10,7 +10,7 @@ use tangle::map::LineMap;
 use crate::inspect::sound;
 use crate::shared::{Place, Status};
 
-/// Say where a line of a file or of a chapter goes or comes from, or where a fragment is.
+/// Say where a line of a file or of a chapter goes or comes from, or where a fragment is
 ///
 ///     tangle where generated/module/device.rs:12      which line of which chapter is this?
 ///     tangle where chapters/L010-write.md:30          which lines of which files does it become?

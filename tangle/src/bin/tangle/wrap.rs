@@ -10,7 +10,7 @@ use tangle::wrap;
 
 use crate::shared::Place;
 
-/// Run a command, and show the chapter line instead of every location in a generated file.
+/// Run a command, and show the chapter line instead of every location in a generated file
 ///
 /// It knows what compilers, linkers, make, cargo, clippy, gdb and kernels print; JSON of cargo and rustc too. Behind
 /// `symbol+offset`, as in a kernel's oops, it adds the chapter line, with the help of the objects' debug information.
