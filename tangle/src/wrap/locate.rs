@@ -1,6 +1,6 @@
 //! Which chapter line a location in a generated file is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
@@ -32,6 +32,8 @@ pub struct Locator {
     /// Where relative paths may begin, the likeliest last.
     directories: Vec<PathBuf>,
     map: Option<LineMap>,
+    /// The names of the generated files without their directories: most paths that tools print end in none of them.
+    names: HashSet<String>,
     /// When the map was written, and its length: it is read again when a build tangles.
     state: Option<(SystemTime, u64)>,
     chapters: HashMap<String, Vec<String>>,
@@ -54,6 +56,7 @@ impl Locator {
             prefix,
             directories: vec![here],
             map: None,
+            names: HashSet::new(),
             state: None,
             chapters: HashMap::new(),
         };
@@ -75,8 +78,9 @@ impl Locator {
         let read = fs::read_to_string(&path)
             .ok()
             .and_then(|json| LineMap::from_json(&json));
-        if read.is_some() {
-            self.map = read;
+        if let Some(map) = read {
+            self.names = map.files.keys().map(|path| name(path).to_owned()).collect();
+            self.map = Some(map);
         }
     }
 
@@ -96,6 +100,9 @@ impl Locator {
     #[must_use]
     pub fn generated(&self, path: &str) -> Option<&str> {
         let files = &self.map.as_ref()?.files;
+        if !self.names.contains(name(path)) {
+            return None;
+        }
         let known = |path: &Path| {
             let path = path.to_str()?;
             files.get_key_value(path).map(|(path, _)| path.as_str())
@@ -193,6 +200,11 @@ impl Locator {
         let text = lines.get(location.line - 1)?.trim_end_matches(['\n', '\r']).to_owned();
         Some((text, lines[..location.line - 1].iter().map(String::len).sum()))
     }
+}
+
+/// The last part of a path.
+fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// Whether `text` is what became of `template` when every `{operand}` in it got its value.
