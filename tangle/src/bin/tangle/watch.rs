@@ -26,6 +26,7 @@ use session::Session;
 ///     when = ["generated/src/**"]           globs of generated files and chapters
 ///     run = "cargo test -- $TANGLE_TESTS"   a line of shell
 ///     tests-of = "generated/src/main.rs"    the tests of this crate that a change reaches
+///     show = true                           show the output as it comes, not only when it fails
 ///
 /// Rules run in their order; the first that fails ends the round, and is the first of the next one. A chapter that is saved
 /// meanwhile ends what runs, and begins a new round. Commands find in `$TANGLE_CHANGED` the files that changed, one a line, and
