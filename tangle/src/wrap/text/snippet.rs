@@ -74,6 +74,7 @@ impl Rewriter<'_> {
                     }
                     renumber(line, row.location.line, numbers, out);
                 }
+                (None, Some(_)) if numbers.new == old => out.push_str(line),
                 (None, Some(number)) => renumber(line, number, numbers, out),
                 (None, None) => {
                     let line = widen(line, &seen[at], numbers.new - old);
@@ -231,6 +232,16 @@ fn number(seen: &str, width: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snippet_of_no_generated_file_stays_as_it_is() {
+        let nowhere = std::path::Path::new("/nowhere");
+        let mut locator = Locator::new(nowhere, nowhere);
+        let mut objects = crate::wrap::symbols::Objects::new(Vec::new());
+        // The numbers stand at both sides of their column.
+        let said = "  --> a.rs:1:1\n 2 | let b\n1  | let a\n";
+        assert_eq!(Rewriter::new(&mut locator, &mut objects).text(said), said);
+    }
 
     #[test]
     fn numbers_stand_at_either_side() {
