@@ -100,7 +100,8 @@ fn path_before(line: &str, end: usize) -> Range<usize> {
     if line[..start].ends_with("\x1b[") {
         let rest = &line[start..end];
         let parameters = rest.len() - rest.trim_start_matches(|c: char| ('\x20'..='\x3f').contains(&c)).len();
-        start = (start + parameters + 1).min(end);
+        let last = rest[parameters..].chars().next().map_or(0, char::len_utf8);
+        start += parameters + last;
     } else if line[..start].ends_with(';') {
         // `;` stands inside of one.
         if let Some(escape) = line[..start].rfind("\x1b[") {
@@ -141,5 +142,6 @@ mod tests {
         );
         assert_eq!(found("12:30, a: b"), [("12", 30, None)]);
         assert_eq!(found("é:1"), [("é", 1, None)]);
+        assert_eq!(found("\x1b[0éa.rs:1"), [("a.rs", 1, None)]);
     }
 }
