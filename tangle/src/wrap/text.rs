@@ -169,10 +169,8 @@ impl<'a> Rewriter<'a> {
         let (number, text) = seen.split_once('\t')?;
         let number: usize = number.parse().ok()?;
         let is_it = |file: &String| self.locator.has(file, number, text);
-        let file = match self.listed.take_if(|file| is_it(file)) {
-            Some(file) => file,
-            None => self.locator.find(text, number).filter(|(_, line)| *line == number)?.0,
-        };
+        let known = self.listed.take_if(|file| is_it(file));
+        let file = known.or_else(|| self.locator.find(text, number).map(|(file, _)| file).filter(is_it))?;
         let location = self.locator.locate(&file, number, 1);
         self.listed = Some(file);
         let (from, to) = digits_at(line, 0);

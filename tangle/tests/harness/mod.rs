@@ -386,7 +386,8 @@ pub fn wrap(data: &[u8]) {
     let shown = Rewriter::new(&mut locator, &mut objects).text(&text);
     // Where a snippet goes on in another chapter, a line says so.
     assert!(shown.lines().count() >= text.lines().count());
-    if !text.contains("it.rs") {
+    // What gdb lists has a tab and no location.
+    if !text.contains("it.rs") && !text.contains('\t') {
         assert_eq!(shown, text);
     }
     let json = tangle::wrap::json::rewrite(&text, &mut locator, &mut objects);
