@@ -105,6 +105,15 @@ blob! {
         "3: jmp 2b",
         "4: poweroff 0";
 
+    /// Loads SS with parameter 0 and then counts, without a fault, until the Host must have wanted its CPU back.
+    STACK_SELECTOR_BUSY = "inc qword ptr [r15 + COUNT]",
+        "mov rax, [r15 + PARAM]",
+        "mov ss, eax",
+        "2: inc qword ptr [r15 + COUNT]",
+        "cmp qword ptr [r15 + COUNT], 100000000",
+        "jb 2b",
+        "poweroff 0";
+
     /// SS := parameter 0, then a hypercall, an invalid instruction and an interrupt with it.
     STACK_SELECTOR = "mov rax, [r15 + PARAM]",
         "mov ss, eax",

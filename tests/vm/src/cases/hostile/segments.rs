@@ -266,6 +266,16 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }));
     }
+    cases.push(hostile("stack-selector/null-when-the-host-ticks", || {
+        // The interrupt that ends this is the Host's, on QEMU with a frame on the guest's own stack. The guest may
+        // be lost then, but the interrupt must not be: its CPU would never tick again.
+        let mut guest = Guest::new(attack::STACK_SELECTOR_BUSY);
+        guest.traps().param(0, 0);
+        let reason = guest.run()?;
+        let fine = reason == "POWEROFF: 0" || reason.contains("the Switcher");
+        check!(fine, "got {reason:?}");
+        Ok(())
+    }));
     for (name, ss) in [
         ("ring-0", 0x18),
         ("user", 0x2b),
