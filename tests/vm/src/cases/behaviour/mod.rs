@@ -6,6 +6,7 @@ mod hypercalls;
 mod interrupts;
 mod launcher;
 mod migration;
+mod neighbour;
 mod paging;
 mod start;
 mod traps;
@@ -24,6 +25,7 @@ pub(super) fn cases() -> Vec<Case> {
         paging::cases(),
         emulation::cases(),
         migration::cases(),
+        neighbour::cases(),
         launcher::cases(),
     ]
     .into_iter()
