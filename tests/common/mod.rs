@@ -3,6 +3,7 @@
 //! Each test program uses a part of this.
 #![allow(dead_code)]
 
+pub mod copy;
 pub mod transcript;
 
 use std::fs;
@@ -72,7 +73,7 @@ pub fn top() -> &'static Path {
 }
 
 /// The kernel on which the tests run: `HOST`, as for make.
-fn host() -> String {
+pub fn host() -> String {
     std::env::var("HOST").unwrap_or_else(|_| "debian".to_owned())
 }
 
@@ -248,7 +249,7 @@ impl Vm {
     }
 
     /// The kernel's log.
-    fn log_file(&self) -> PathBuf {
+    pub fn log_file(&self) -> PathBuf {
         self.file("kernel.log")
     }
 
