@@ -38,7 +38,7 @@ module := target/module-$(HOST)
 payload := target/host-$(HOST)
 endif
 export KRUSTFLAGS = $(unused)
-export STATE = $(abspath $(state))
+export STATE = $(state:%=$(CURDIR)/%)
 launcher := $(built)/$(target)/release/lguest
 guest := $(built_guest)/release/guest
 # What a compiler says of a line in generated/, it says of the chapter's line.
@@ -154,19 +154,16 @@ launcher: | $(tangle_bin)
 	$(Q)+$(wrap) cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
 		--manifest-path $(manifest) --target-dir $(built) \
 		--config 'target.$(target).rustflags=["-Ctarget-feature=+crt-static"$(unused:%=,"%")]'
-	$(Q)mkdir -p $(payload)/bin
-	$(Q)cp -u $(launcher) $(payload)/bin/
+	$(Q)scripts/put $(launcher) $(payload)/bin
 
 guest: | $(tangle_bin)
 	$(Q)+$(wrap) cargo build $(call cargo_quiet,$(guest)) --release --manifest-path $(code)/guest/Cargo.toml --target-dir $(built_guest) \
 		--config 'build.rustflags=[$(unused:%="%")]'
-	$(Q)mkdir -p $(payload)/guests
-	$(Q)cp -u $(guest) $(payload)/guests/
+	$(Q)scripts/put $(guest) $(payload)/guests
 
 module: | $(tangle_bin)
 	$(Q)$(wrap) scripts/module-build $(code)/module $(module)
-	$(Q)mkdir -p $(payload)/modules
-	$(Q)cp -u $(module)/lguest.ko $(payload)/modules/
+	$(Q)scripts/put $(module)/lguest.ko $(payload)/modules
 
 vmtests: | $(tangle_bin)
 	$(Q)cd tests/vm && env -u MAKEFLAGS -u MFLAGS ../../$(tangle_bin) wrap -- cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests

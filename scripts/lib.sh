@@ -24,6 +24,7 @@ cache=${LGUEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lguest-book}
 # A cached Host is named by everything that decides what is in it, so a change of the recipe makes another one.
 recipe=$(printf '%s\n' 2 "$KERNEL_SERIES" "$TOOLCHAIN_SUITE" "$KERNEL_SUITE" "${ROOT_PACKAGES[@]}" | sha256sum)
 host=$cache/host-$KERNEL_SERIES-${recipe:0:8}
+logs=$cache/logs
 root=$host/root
 busybox=$root/usr/bin/busybox
 
@@ -33,8 +34,9 @@ HOST=${HOST:-debian}
 build_inside=/usr/src/$HOST
 kernel_source=/usr/src/linux
 if [ -n "${LINUX_SRC:-}" ]; then
-	kernel_source=$(realpath "$LINUX_SRC")
-	build_inside+=-$(printf %s "$kernel_source" | sha256sum | cut -c 1-8)
+	LINUX_SRC=$(realpath "$LINUX_SRC")
+	build_inside+=-$(printf %s "$LINUX_SRC" | sha256sum | cut -c 1-8)
+	kernel_source=/run/linux
 fi
 # What a kernel built here is configured with; KASAN in Rust code wants the C side compiled by clang.
 fragments=() kernel_compiler=() version=$HOST
@@ -71,13 +73,21 @@ in_chapters() {
 # Prints the comment at the top of the calling script: its --help.
 usage() { sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; }
 
-# lock FILE: one holder at a time; the kernel releases it when this process ends, however it ends.
+# lock FILE: one holder at a time; the kernel releases it when this process and all that it started have ended, however
+# that comes about: what it works on is then really left alone.
 lock() {
 	mkdir -p "$(dirname "$1")"
 	exec 9>"$1"
 	flock --nonblock 9 && return
-	say "waiting for another make that holds $1"
+	say "waiting for another make that works there ($1)"
 	flock 9
+}
+
+# open_cache WHAT: before WHAT is put into the cache; one that is complete need not be anybody's to write to.
+open_cache() {
+	umask 022 # others may use it, too
+	{ mkdir -p "$cache" && [ -w "$cache" ]; } 2>/dev/null || die "the cache lacks $1, and cannot be written to: $cache" \
+		"whoever owns it may run the same command" "or have a cache of your own: LGUEST_CACHE=directory make ..."
 }
 
 # mirror SUITE: where this machine's apt takes SUITE from, or else its own Debian release.
@@ -95,19 +105,58 @@ mirror() {
 			END { print exact ? exact : base }'
 }
 
-# logged NAME COMMAND...: runs COMMAND with its output in a log in the cache; when it fails, shows the end of that.
+# The process group of what runs in the background for this script. It is asked to end, and made to.
+job=''
+end_job() {
+	[ -n "$job" ] || return 0
+	kill -TERM -- "-$job" 2>/dev/null || true
+	for _ in 1 2 3 4 5 6 7 8; do
+		kill -0 -- "-$job" 2>/dev/null || break
+		sleep 0.1
+	done
+	kill -KILL -- "-$job" 2>/dev/null || true
+	job=''
+}
+
+# stop STATUS: what a signal does. bash would otherwise go on when the command that it waited for has an end of its own.
+stop() {
+	[ -z "$job" ] || say "stopped; the next run takes it up again"
+	end_job
+	exit "$1"
+}
+trap 'stop 130' INT
+trap 'stop 143' TERM HUP
+
+# logged NAME COMMAND...: runs COMMAND with its output in a log (in the cache); when it fails, shows the end of that.
+# COMMAND is a process group with all that it starts, and nothing of that survives it or this script: what bash and
+# others put into the background is deaf to ^C.
 logged() {
-	local log=$cache/logs/$1.log status
+	local log=$logs/$1.log status=0
 	shift
-	mkdir -p "$cache/logs"
-	# Not `if "$@"`: that would switch `set -e` off inside.
-	set +e
-	(set -e; "$@") >"$log" 2>&1 9>&-
-	status=$?
-	set -e
+	mkdir -p "$logs"
+	set -m
+	(set +m; "$@") </dev/null >"$log" 2>&1 &
+	job=$!
+	set +m
+	wait "$job" 2>/dev/null || status=$?
+	end_job
 	[ $status -eq 0 ] && return
 	tail -n 15 "$log" | sed 's/^/    | /' >&2
 	die "this did not work" "the whole log: $log"
+}
+
+# own_log DIR NAME KIND: sets `log` to DIR/NAME.PID.KIND, in which no other run writes. DIR/NAME.KIND leads to the latest.
+# Of the runs that have ended the last five keep theirs, and what else is called DIR/NAME.PID.
+own_log() {
+	local dir=$1 name=$2 kind=$3 kept=0 old pid
+	log=$dir/$name.$$.$kind
+	mkdir -p "$dir"
+	: >"$log"
+	ln -sfT "$name.$$.$kind" "$dir/$name.$kind" || true # another run was faster
+	while read -r _ old; do
+		pid=${old#"$name".} pid=${pid%%.*}
+		[ -d "/proc/$pid" ] || [ $((++kept)) -le 5 ] || rm -f "$dir/$name.$pid".*
+	done < <(find "$dir" -regextype egrep -regex ".*/$name\.[0-9]+\.$kind" -printf '%T@ %f\n' | sort -rn)
 }
 
 # step NAME TEXT COMMAND...: runs COMMAND once in the life of the cached Host. It must be able to start again

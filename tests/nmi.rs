@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Machine, Vm, start_vm, top};
+use common::{Machine, Vm, start_vm};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -52,8 +52,11 @@ const CASES: &str =
     "hostile/loop/ hostile/storm/ syscall/ migration/ fpu/kept threads/ life/on-all -cpus-go";
 
 fn shower(name: &str, machine: Machine) {
-    let socket = top().join("target/vm").join(format!("{name}.qmp"));
-    let _ = std::fs::remove_file(&socket);
+    // Relative to the checkout, where QEMU and this run: the names of sockets are short, and QEMU_ARGS is a list of words.
+    let socket = format!("target/vm/{name}.{}.qmp", std::process::id());
+    let argument = format!("-qmp unix:{socket},server=on,wait=off");
+    let socket = Path::new(&socket);
+    let _ = std::fs::remove_file(socket);
     let script = format!(
         "echo nmi: begin >/dev/kmsg
         LGUEST_KO=/modules/lguest.ko ./vmtests --ignore=NMI --ignore=Dazed {CASES}; status=$?
@@ -63,15 +66,9 @@ fn shower(name: &str, machine: Machine) {
         grep NMI: /proc/interrupts
         exit $status"
     );
-    let mut vm = start_vm(
-        name,
-        machine,
-        &script,
-        "",
-        &format!("-qmp unix:{},server=on,wait=off", socket.display()),
-    );
+    let mut vm = start_vm(name, machine, &script, "", &argument);
     let mut sent = 0;
-    let mut qmp = Qmp::connect(&socket, &mut vm);
+    let mut qmp = Qmp::connect(socket, &mut vm);
     while vm.runs() {
         let log = vm.kernel_log();
         if log.contains("nmi: end") {
@@ -88,7 +85,7 @@ fn shower(name: &str, machine: Machine) {
         }
     }
     let ran = vm.wait();
-    let _ = std::fs::remove_file(&socket);
+    let _ = std::fs::remove_file(socket);
     let failed: Vec<&str> = ran
         .lines
         .iter()

@@ -2,84 +2,8 @@
 
 mod common;
 
-use common::{clean, top};
+use common::copy::{Copy, text};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::sync::OnceLock;
-
-/// A copy of the book in which a mistake can be made.
-struct Copy {
-    root: PathBuf,
-}
-
-impl Copy {
-    fn new(name: &str) -> Self {
-        let root = top().join("target/test/wrap").join(name);
-        let _ = fs::remove_dir_all(&root);
-        for directory in ["chapters", "scripts"] {
-            fs::create_dir_all(root.join(directory)).expect("a directory for the copy");
-            for entry in fs::read_dir(top().join(directory)).expect("a directory") {
-                let path = entry.expect("a directory").path();
-                if path.is_file() {
-                    let name = path.file_name().expect("a file has a name");
-                    fs::copy(&path, root.join(directory).join(name)).expect("copying a file");
-                }
-            }
-        }
-        fs::create_dir_all(root.join("target/tangle/debug")).expect("a directory for tangle");
-        fs::copy(tangle(), root.join("target/tangle/debug/tangle")).expect("copying tangle");
-        for file in ["Makefile", "book.toml"] {
-            fs::copy(top().join(file), root.join(file)).expect("copying a file");
-        }
-        Self { root }
-    }
-
-    /// Puts `new` behind `old`, and returns the line of the chapter where it begins.
-    fn insert(&self, chapter: &str, old: &str, new: &str) -> usize {
-        let path = self.root.join("chapters").join(chapter);
-        let text = fs::read_to_string(&path).expect("the chapter");
-        let at = text.find(old).expect("the chapter has this line") + old.len();
-        let changed = format!("{}{new}{}", &text[..at], &text[at..]);
-        fs::write(&path, &changed).expect("writing the chapter");
-        changed[..at].lines().count() + 1
-    }
-
-    /// Runs a program in the copy.
-    fn run(&self, program: &str, args: &[&str]) -> Output {
-        let program = match program {
-            "make" => PathBuf::from(program),
-            own => self.root.join(own),
-        };
-        clean(program)
-            .args(args)
-            .current_dir(&self.root)
-            .stdin(Stdio::null())
-            .output()
-            .expect("it can be run")
-    }
-
-    fn tangle(&self) {
-        let output = self.run("target/tangle/debug/tangle", &["--quiet"]);
-        assert!(output.status.success(), "{}", text(&output));
-    }
-}
-
-/// The command that turns chapters into code, and locations back.
-fn tangle() -> &'static Path {
-    static TANGLE: OnceLock<PathBuf> = OnceLock::new();
-    TANGLE.get_or_init(|| {
-        let output = clean("make").args(["--silent", "tangle"]).output();
-        let output = output.expect("make can be run");
-        assert!(output.status.success(), "{}", text(&output));
-        top().join("target/tangle/debug/tangle")
-    })
-}
-
-fn text(output: &Output) -> String {
-    let (stdout, stderr) = (&output.stdout, &output.stderr);
-    String::from_utf8_lossy(stdout).into_owned() + &String::from_utf8_lossy(stderr)
-}
 
 /// Fails unless `place` is shown, and no place in generated/.
 fn expect_place(shown: &str, place: &str) {
@@ -93,7 +17,7 @@ const REQUEST: &str = "    let request = words.next()?;\n";
 
 #[test]
 fn what_the_kernels_compilers_and_linkers_say() {
-    let copy = Copy::new("compilers");
+    let copy = Copy::new("wrap/compilers");
     let line = copy.insert(CHAPTER, REQUEST, "    let request: u32 = request;\n");
     copy.tangle();
     let output = copy.run("make", &["--silent", "module"]);
@@ -108,7 +32,7 @@ fn what_the_kernels_compilers_and_linkers_say() {
 
 #[test]
 fn what_the_linker_of_modules_misses() {
-    let copy = Copy::new("linker");
+    let copy = Copy::new("wrap/linker");
     let call = "    unsafe extern \"C\" {\n        fn nowhere_to_be_found();\n    }\n    \
                 // SAFETY: it is never linked.\n    unsafe { nowhere_to_be_found() };\n";
     let line = copy.insert(CHAPTER, REQUEST, call) + 4;
@@ -123,7 +47,7 @@ fn what_the_linker_of_modules_misses() {
 
 #[test]
 fn what_an_assembler_says() {
-    let copy = Copy::new("assembler");
+    let copy = Copy::new("wrap/assembler");
     let line = copy.insert("S100-switcher.md", "lguest_syscall:\n", "\tnosuch %rax\n");
     copy.tangle();
     let output = copy.run("make", &["--silent", "module"]);
@@ -136,7 +60,7 @@ fn what_an_assembler_says() {
 
 #[test]
 fn what_a_kernel_says_when_it_dies_of_the_module() {
-    let copy = Copy::new("oops");
+    let copy = Copy::new("wrap/oops");
     let line = copy.insert(
         CHAPTER,
         REQUEST,

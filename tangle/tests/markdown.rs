@@ -49,14 +49,24 @@ fn pass_unchanged(texts: &[String]) {
     }
 }
 
+/// What cargo says.
+fn cargo(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO")).args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo {}: {said}", args.join(" "));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// The sources of pulldown-cmark, whose tests hold the examples of the specification and many more.
 fn pulldown_cmark() -> PathBuf {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--offline", "--format-version", "1", "--manifest-path"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-        .output()
-        .unwrap();
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo knows its packages");
+    let version = cargo(&["--version", "--verbose"]);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    // It describes the whole workspace, of which only what this test needs has certainly been downloaded: it may fetch the rest,
+    // but no packages for other platforms.
+    let metadata = ["metadata", "--format-version=1", "--filter-platform", host];
+    let metadata = cargo(&[&metadata[..], &["--manifest-path", manifest]].concat());
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     let package = packages.iter().find(|package| package["name"] == "pulldown-cmark");
     let manifest = package.unwrap()["manifest_path"].as_str().unwrap();

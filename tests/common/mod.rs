@@ -3,6 +3,7 @@
 //! Each test program uses a part of this.
 #![allow(dead_code)]
 
+pub mod copy;
 pub mod transcript;
 
 use std::fs;
@@ -72,7 +73,7 @@ pub fn top() -> &'static Path {
 }
 
 /// The kernel on which the tests run: `HOST`, as for make.
-fn host() -> String {
+pub fn host() -> String {
     std::env::var("HOST").unwrap_or_else(|_| "debian".to_owned())
 }
 
@@ -119,8 +120,10 @@ impl System {
         // With several CPUs, QEMU's emulation now and then trips over the kernel's habit of patching its own code while it boots.
         // A kernel that died before its first program has not met anything of ours yet, and gets another chance.
         for _ in 0..2 {
-            let ran = self.start_vm(name, machine, shell, input, "").wait();
-            if ran.status != 70 || kernel_log(name).contains("Run /init") {
+            let vm = self.start_vm(name, machine, shell, input, "");
+            let log = vm.log_file();
+            let ran = vm.wait();
+            if ran.status != 70 || read(&log).contains("Run /init") {
                 return ran;
             }
             eprintln!("{name}: the kernel did not get as far as /init; once more");
@@ -137,8 +140,6 @@ impl System {
         input: &str,
         qemu_args: &str,
     ) -> Vm {
-        // That of an earlier run would be taken for this one's.
-        let _ = fs::remove_file(top().join(format!("target/vm/{name}.kernel.log")));
         let mut command = clean(top().join("scripts/vm"));
         command
             .env("CPU", machine.cpu)
@@ -222,10 +223,9 @@ pub fn start_vm(name: &str, machine: Machine, shell: &str, input: &str, qemu_arg
     System::whole().start_vm(name, machine, shell, input, qemu_args)
 }
 
-/// The kernel's log of a VM, as far as it is written.
-fn kernel_log(name: &str) -> String {
-    let log = fs::read(top().join(format!("target/vm/{name}.kernel.log"))).unwrap_or_default();
-    String::from_utf8_lossy(&log).into_owned()
+/// What is written in a file by now.
+fn read(file: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
 }
 
 /// A VM on its way.
@@ -237,8 +237,20 @@ pub struct Vm {
 impl Vm {
     /// Waits for the end.
     pub fn wait(self) -> Ran {
+        let (log, kept) = (self.log_file(), self.file("output"));
         let output = self.process.wait_with_output().expect("scripts/vm ends");
-        keep(&self.name, &output)
+        keep(&kept, &log, &output)
+    }
+
+    /// Where scripts/vm, which this process is, puts what belongs to this run alone.
+    fn file(&self, kind: &str) -> PathBuf {
+        let (name, run) = (&self.name, self.process.id());
+        top().join(format!("target/vm/{name}.{run}.{kind}"))
+    }
+
+    /// The kernel's log.
+    pub fn log_file(&self) -> PathBuf {
+        self.file("kernel.log")
     }
 
     /// Whether it is still on its way.
@@ -248,7 +260,7 @@ impl Vm {
 
     /// The kernel's log so far.
     pub fn kernel_log(&self) -> String {
-        kernel_log(&self.name)
+        read(&self.log_file())
     }
 }
 
@@ -264,24 +276,18 @@ fn vmtests() -> PathBuf {
     dir
 }
 
-/// Keeps what was printed beside the kernel's log.
-fn keep(name: &str, output: &Output) -> Ran {
-    let logs = top().join("target/vm");
+/// Keeps what was printed in `file`, beside the kernel's log.
+fn keep(file: &Path, log: &Path, output: &Output) -> Ran {
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    fs::create_dir_all(&logs).expect("target/vm");
-    let file = logs.join(format!("{name}.output"));
-    fs::write(&file, format!("{printed}{said}")).expect("writing to target/vm");
+    fs::create_dir_all(top().join("target/vm")).expect("target/vm");
+    fs::write(file, format!("{printed}{said}")).expect("writing to target/vm");
     Ran {
         status: output.status.code().unwrap_or(-1),
         lines: printed
             .lines()
             .map(|line| line.trim_end_matches('\r').to_owned())
             .collect(),
-        kept: format!(
-            "{said}kept: {}\n      {}",
-            file.display(),
-            logs.join(format!("{name}.kernel.log")).display()
-        ),
+        kept: format!("{said}kept: {}\n      {}", file.display(), log.display()),
     }
 }

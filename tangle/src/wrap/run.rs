@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -39,11 +39,12 @@ pub fn filter(settings: &Settings) -> io::Result<()> {
     show(settings, &receiver, Box::new(io::stdout()))
 }
 
-/// Runs `command` with the standard input of this process, and shows its two outputs on those of this process.
+/// Runs `command` with the standard input of this process, and shows its two outputs on those of this process. `started` is
+/// called before any thread of this process begins.
 ///
 /// # Errors
 /// When it cannot be started or waited for.
-pub fn run(settings: &Settings, command: &[OsString]) -> io::Result<ExitStatus> {
+pub fn run(settings: &Settings, command: &[OsString], started: impl FnOnce(&Child)) -> io::Result<ExitStatus> {
     let (program, args) = command
         .split_first()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command"))?;
@@ -58,6 +59,7 @@ pub fn run(settings: &Settings, command: &[OsString]) -> io::Result<ExitStatus> 
         }
     }
     let mut child = child.spawn()?;
+    started(&child);
     let mut writers = Vec::new();
     let mut connect = |input: Input, output: Output| {
         let (sender, receiver) = mpsc::channel();

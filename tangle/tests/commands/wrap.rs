@@ -504,3 +504,32 @@ fn an_interrupt_is_the_commands_affair() {
     assert_eq!(shown, "ready\nsrc/b.md:5: interrupted\n");
     assert_eq!(child.wait().unwrap().code(), Some(5));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_signal_is_blocked_in_a_command_and_what_it_starts() {
+    let book = borrow();
+    let output = wrap(book.path(), &["grep", "SigBlk", "/proc/self/status"]).unwrap();
+    assert_eq!(stdout(&output), "SigBlk:\t0000000000000000\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_ends_it_ends_the_command() {
+    let book = borrow();
+    let script = "trap 'echo generated/main.rs:3: told to end; exit 5' TERM; echo ready; while :; do sleep 1; done";
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tangle"))
+        .args(["wrap", "--", "sh", "-c", script])
+        .current_dir(book.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut shown = String::new();
+    stdout.read_line(&mut shown).unwrap();
+    let killed = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(killed.unwrap().success());
+    stdout.read_to_string(&mut shown).unwrap();
+    assert_eq!(shown, "ready\nsrc/b.md:5: told to end\n");
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+}

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::process::Child;
 
 use clap::Args;
 use tangle::disk::{Error, Inputs};
@@ -42,8 +43,8 @@ pub fn run(options: &Options) -> Result<u8, Error> {
     let mut objects = options.objects.clone();
     objects.push(out.clone());
     let settings = wrap::Settings { root, out, objects };
-    leave_interrupts();
     if options.command.is_empty() {
+        leave_interrupts();
         return match wrap::filter(&settings) {
             // Whoever reads it has had enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
@@ -51,19 +52,46 @@ pub fn run(options: &Options) -> Result<u8, Error> {
             Ok(()) => Ok(0),
         };
     }
-    let status = wrap::run(&settings, &options.command)
+    let status = wrap::run(&settings, &options.command, leave_signals)
         .map_err(|error| Error::Io("run", PathBuf::from(&options.command[0]), error))?;
     Ok(exit_code(status))
 }
 
-/// Leaves ^C to the command: one that ends because of it has last words, and a debugger does not end.
+/// Ends with what it reads, not with ^C: whoever writes that has last words, and a debugger does not end.
 fn leave_interrupts() {
     #[cfg(unix)]
     {
         use nix::sys::signal::{SigSet, Signal};
-        // The command starts with no signal blocked. Without this it works too, only its last words may be lost.
+        // Without this it works too, only the last words may be lost.
         let _ = SigSet::from_iter([Signal::SIGINT, Signal::SIGQUIT]).thread_block();
     }
+}
+
+/// From now on signals are for the command: ^C reaches it from the terminal, as it does us, and the others are handed on. It
+/// must have been started, since what is blocked stays blocked in whatever a process starts.
+fn leave_signals(command: &Child) {
+    #[cfg(unix)]
+    {
+        use nix::sys::signal::{SigSet, Signal, kill};
+        use nix::unistd::Pid;
+        let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP]);
+        let Ok(command) = i32::try_from(command.id()) else {
+            return;
+        };
+        if signals.thread_block().is_err() {
+            return; // A signal ends this process: only last words are lost.
+        }
+        std::thread::spawn(move || {
+            while let Ok(signal) = signals.wait() {
+                if !matches!(signal, Signal::SIGINT | Signal::SIGQUIT) {
+                    // If it has ended meanwhile, so much the better.
+                    let _ = kill(Pid::from_raw(command), signal);
+                }
+            }
+        });
+    }
+    #[cfg(not(unix))]
+    let _ = command;
 }
 
 #[cfg(unix)]
