@@ -143,6 +143,8 @@ impl System {
         let mut command = clean(top().join("scripts/vm"));
         command
             .env("CPU", machine.cpu)
+            // Cases that look at the Switcher's pages know where they are.
+            .env("MODULE_ARGS", "fixed=1")
             .env("SMP", machine.smp.to_string())
             .env("QEMU_ARGS", qemu_args)
             .args(["--name", name, "--timeout", "1800", "--root"])

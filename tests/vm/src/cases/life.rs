@@ -133,7 +133,7 @@ fn load() -> Outcome {
         Mode::empty(),
     )
     .map_err(|e| format!("{path}: {e}"))?;
-    finit_module(&file, c"", ModuleInitFlags::empty()).map_err(|e| format!("loading {path}: {e}"))
+    finit_module(&file, c"fixed=1", ModuleInitFlags::empty()).map_err(|e| format!("loading {path}: {e}"))
 }
 
 fn unload() -> nix::Result<()> {
