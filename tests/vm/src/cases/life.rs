@@ -1,5 +1,6 @@
 //! Births and deaths by the thousand: nothing may be left of them.
 
+use crate::abi::{SWITCHER_4LEVEL, SWITCHER_5LEVEL};
 use crate::blobs::{attack, work};
 use crate::bystander::Bystander;
 use crate::device::Device;
@@ -15,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
+use std::ffi::CStr;
 
 /// A guest from its first to its last moment.
 fn one_life() -> Outcome {
@@ -125,7 +127,25 @@ fn exit_in_read() -> Outcome {
     }
 }
 
+/// Whether a page of the slot's beginning is the Switcher's, for a Guest on this CPU.
+fn switcher_is_at_the_beginning() -> Outcome<bool> {
+    let slot = if host::five_levels() {
+        SWITCHER_5LEVEL
+    } else {
+        SWITCHER_4LEVEL
+    };
+    host::pin(Pid::from_raw(0), host::cpus()[0])?;
+    let mut guest = Guest::new(attack::COPY_PAGE);
+    guest.param(0, slot);
+    Ok(guest.run()? == "POWEROFF: 0")
+}
+
+/// Loads the module as the cases want it: with the Switcher where they look for it.
 fn load() -> Outcome {
+    load_with(c"fixed=1")
+}
+
+fn load_with(parameters: &CStr) -> Outcome {
     let path = host::module_file()?;
     let file = open(
         path.as_str(),
@@ -133,7 +153,7 @@ fn load() -> Outcome {
         Mode::empty(),
     )
     .map_err(|e| format!("{path}: {e}"))?;
-    finit_module(&file, c"fixed=1", ModuleInitFlags::empty()).map_err(|e| format!("loading {path}: {e}"))
+    finit_module(&file, parameters, ModuleInitFlags::empty()).map_err(|e| format!("loading {path}: {e}"))
 }
 
 fn unload() -> nix::Result<()> {
@@ -217,6 +237,17 @@ pub(super) fn cases() -> Vec<Case> {
             bystander.finish()
         }),
     ];
+    cases.push(Case::new("module/the-switchers-place-is-drawn-by-lot", || {
+        same("with fixed=1", switcher_is_at_the_beginning()?, true)?;
+        unload().map_err(|e| format!("unloading: {e}"))?;
+        load_with(c"")?;
+        wait_until("the device is there again", || Device::try_open().is_ok())?;
+        let by_chance = switcher_is_at_the_beginning();
+        unload().map_err(|e| format!("unloading: {e}"))?;
+        load()?;
+        wait_until("the device is there again", || Device::try_open().is_ok())?;
+        same("without", by_chance?, false)
+    }));
     cases.push(Case::slow("module/unloads-and-loads-again", || {
         for round in 0..10 {
             unload().map_err(|e| format!("unloading, round {round}: {e}"))?;
