@@ -3,6 +3,8 @@
 //! Each test program uses a part of this.
 #![allow(dead_code)]
 
+pub mod gdb;
+pub mod switcher;
 pub mod transcript;
 
 use std::fs;
@@ -239,6 +241,16 @@ impl Vm {
     pub fn wait(self) -> Ran {
         let output = self.process.wait_with_output().expect("scripts/vm ends");
         keep(&self.name, &output)
+    }
+
+    /// Ends it by force.
+    pub fn end(&mut self) {
+        if let Ok(id) = i32::try_from(self.process.id()) {
+            let _ = nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(id),
+                nix::sys::signal::Signal::SIGTERM,
+            );
+        }
     }
 
     /// Whether it is still on its way.

@@ -7,6 +7,7 @@ mod interrupts;
 mod launcher;
 mod migration;
 mod paging;
+mod segments;
 mod start;
 mod traps;
 mod user;
@@ -25,6 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
         emulation::cases(),
         migration::cases(),
         launcher::cases(),
+        segments::cases(),
     ]
     .into_iter()
     .flatten()
