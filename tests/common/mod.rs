@@ -4,6 +4,8 @@
 #![allow(dead_code)]
 
 pub mod copy;
+pub mod gdb;
+pub mod switcher;
 pub mod transcript;
 
 use std::fs;
@@ -253,6 +255,16 @@ impl Vm {
     /// The kernel's log.
     pub fn log_file(&self) -> PathBuf {
         self.file("kernel.log")
+    }
+
+    /// Ends it by force.
+    pub fn end(&mut self) {
+        if let Ok(id) = i32::try_from(self.process.id()) {
+            let _ = nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(id),
+                nix::sys::signal::Signal::SIGTERM,
+            );
+        }
     }
 
     /// Whether it is still on its way.

@@ -51,6 +51,19 @@ pub fn free_memory() -> u64 {
     kib * 1024
 }
 
+/// The first physical address behind all memory.
+pub fn memory_end() -> Outcome<u64> {
+    let map = fs::read_to_string("/proc/iomem").map_err(|e| format!("/proc/iomem: {e}"))?;
+    map.lines()
+        .filter(|line| line.ends_with(": System RAM"))
+        .filter_map(|line| line.trim().split_once([' ', ':'])?.0.split_once('-'))
+        .filter_map(|(_, last)| u64::from_str_radix(last, 16).ok())
+        .max()
+        .filter(|last| *last > 1 << 20)
+        .map(|last| last + 1)
+        .ok_or_else(|| "/proc/iomem tells of no memory".to_owned())
+}
+
 /// Names of the kernel's threads, without the kworkers, whose number breathes.
 pub fn kernel_threads() -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir("/proc")

@@ -1,7 +1,7 @@
 //! Runs inside the Host VM as root and tries `/dev/lguest`, case by case.
 //!
 //! ```text
-//! vmtests [--list] [--times] [--exact] [--ignore=TEXT] [FILTER...] [-FILTER...]
+//! vmtests [--dangerous] [--list] [--times] [--exact] [--ignore=TEXT] [FILTER...] [-FILTER...]
 //! ```
 //!
 //! Prints `ok NAME` or `FAIL NAME: what was expected, what came` for each case whose name contains a FILTER (any case, if there
@@ -9,6 +9,9 @@
 //! kernel logs something bad meanwhile; `--ignore` names a text that is not bad today. The exit status is 0 when none failed,
 //! 1 when some did or nothing was run, 2 when it was called wrongly. `LGUEST_KO` names the module's file where it is in no
 //! usual place.
+//!
+//! With `--dangerous` the cases are those that can stop the whole machine where the module is wrong, and are not among the others.
+//! `vmtests --victims` runs no case but Guests for somebody outside to shoot at ([`victims`]).
 
 mod abi;
 mod blobs;
@@ -20,18 +23,22 @@ mod harness;
 mod host;
 mod layout;
 mod ram;
+mod segments;
 mod signals;
+mod slot;
 mod tables;
+mod victims;
 
 use harness::Case;
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: vmtests [--list] [--times] [--exact] [--ignore=TEXT] [FILTER...] [-FILTER...]";
+    "usage: vmtests [--dangerous] [--list] [--times] [--exact] [--ignore=TEXT] [FILTER...] [-FILTER...]";
 
 /// What the command line asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
+    dangerous: bool,
     list: bool,
     times: bool,
     exact: bool,
@@ -45,6 +52,7 @@ impl Options {
         let mut options = Self::default();
         for arg in args {
             match arg.as_str() {
+                "--dangerous" => options.dangerous = true,
                 "--list" => options.list = true,
                 "--times" => options.times = true,
                 "--exact" => options.exact = true,
@@ -81,6 +89,15 @@ fn main() -> ExitCode {
     {
         cases::after_exec(guest, report);
     }
+    if args == ["--victims"] {
+        return match victims::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                println!("FAIL victims: {why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let options = match Options::parse(args.into_iter()) {
         Ok(options) => options,
         Err(why) => {
@@ -88,7 +105,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let cases = cases::all();
+    let cases = if options.dangerous {
+        cases::dangerous()
+    } else {
+        cases::all()
+    };
     let mut selected = cases.iter().filter(|case| options.selects(case));
     if options.list {
         selected.for_each(|case| println!("{}", case.name));
@@ -114,7 +135,8 @@ mod tests {
 
     #[test]
     fn every_case_has_a_name_of_its_own() {
-        let cases = cases::all();
+        let mut cases = cases::all();
+        cases.extend(cases::dangerous());
         let mut names = HashSet::new();
         for case in &cases {
             assert!(

@@ -41,6 +41,58 @@ blob! {
         "je 4b",
         "poweroff 0";
 
+    /// Leaves the word of parameter 0 wherever it can: all over the parameter 1 pages whose addresses follow, in the registers at a
+    /// single step, at a hypercall and whenever else the Host comes; until it is told to stop.
+    PLANT = "2: mov rax, [r15 + PARAM]",
+        "mov rbx, [r15 + PARAM + 8]",
+        "lea rdx, [r15 + PARAM + 16]",
+        "3: mov rdi, [rdx]",
+        "mov ecx, 512",
+        "rep stosq",
+        "add rdx, 8",
+        "dec rbx",
+        "jnz 3b",
+        "mov rbx, rax", "mov rcx, rax", "mov rdx, rax", "mov rsi, rax", "mov rdi, rax", "mov rbp, rax", "mov r8, rax",
+        "mov r9, rax", "mov r10, rax", "mov r11, rax", "mov r12, rax", "mov r13, rax", "mov r14, rax",
+        "mov qword ptr [r15 + RESUME], 1",
+        "pushfq",
+        "or qword ptr [rsp], 0x100",
+        "popfq",
+        "nop",
+        "pushfq",
+        "and qword ptr [rsp], -257",
+        "popfq",
+        "xor eax, eax",
+        "int 0x1f",
+        "inc qword ptr [r15 + COUNT]",
+        "cmp qword ptr [r15 + STOP], 0",
+        "je 2b",
+        "poweroff 0";
+
+    /// Looks for a word on the parameter 1 pages whose addresses follow, once and then until it is told to stop: how often it was
+    /// found, and where last. Parameter 0 is the word with all its bits turned over, so that this guest never holds it itself.
+    SEARCH = "mov r12, [r15 + PARAM]",
+        "2: mov r13, [r15 + PARAM + 8]",
+        "lea r14, [r15 + PARAM + 16]",
+        "3: mov rsi, [r14]",
+        "mov ecx, 512",
+        "4: mov rax, [rsi]",
+        "xor rax, r12",
+        "inc rax",
+        "jnz 5f",
+        "inc qword ptr [r15 + OUT]",
+        "mov [r15 + OUT + 8], rsi",
+        "5: add rsi, 8",
+        "dec ecx",
+        "jnz 4b",
+        "add r14, 8",
+        "dec r13",
+        "jnz 3b",
+        "inc qword ptr [r15 + COUNT]",
+        "cmp qword ptr [r15 + STOP], 0",
+        "je 2b",
+        "poweroff 0";
+
     /// Calls every 16th byte of the page at parameter 0, from offset parameter 1 on; traps come back here.
     CALL_PAGE = "on_trap 2f",
         "2: mov r12, [r15 + PARAM + 8]",

@@ -28,6 +28,56 @@ blob! {
         "je 2b",
         "poweroff 0";
 
+    /// Leaves ring 1 in every way there is, round after round, until it is told to stop: a hypercall, an emulated instruction,
+    /// exceptions that go to the Host and that do not, single steps, a user program's `syscall` (the kit's call 2), a timer
+    /// interrupt. Status 1: a register was not kept over it.
+    EVERY_WAY = "2: mov esi, 0x1006", "mov edi, 0x1007", "mov ebp, 0x1005",
+        "mov r8d, 0x1008", "mov r9d, 0x1009", "mov r10d, 0x100a", "mov r12d, 0x100c", "mov r13d, 0x100d", "mov r14d, 0x100e",
+        "hcall 0",
+        "cli",
+        "sti",
+        "on_trap 3f",
+        "ud2",
+        "3: on_trap 3f",
+        "mov rax, [0x1000]",
+        "3: on_trap 3f",
+        "int3",
+        "3: mov qword ptr [r15 + RESUME], 1",
+        "mov ebx, 0x69",
+        "pushfq",
+        "or qword ptr [rsp], 0x100",
+        "popfq",
+        "mov eax, 0",
+        "mov ss, ebx",
+        "int 0x1f",
+        "nop",
+        "pushfq",
+        "and qword ptr [rsp], -257",
+        "popfq",
+        "mov qword ptr [r15 + DATA], 0x200",
+        "mov r14, [r15 + IRQ_COUNT]",
+        "hcall 9, 1000",
+        "3: cmp r14, [r15 + IRQ_COUNT]",
+        "je 3b",
+        "mov r14d, 0x100e",
+        ".macro still reg, n",
+        "  cmp \\reg, \\n", "  jne 4f",
+        ".endm",
+        "still rsi, 0x1006", "still rdi, 0x1007", "still rbp, 0x1005", "still r8, 0x1008", "still r9, 0x1009",
+        "still r10, 0x100a", "still r12, 0x100c", "still r13, 0x100d", "still r14, 0x100e",
+        ".purgem still",
+        "on_trap 3f",
+        "xor edi, edi",
+        "enter_user",
+        "3: inc qword ptr [r15 + COUNT]",
+        "cmp qword ptr [r15 + STOP], 0",
+        "je 2b",
+        "poweroff 0",
+        "4: poweroff 1";
+
+    /// User: back to ring 1, by the kit's call 2 or by an exception.
+    USER_BACK = "mov eax, 2", "syscall", "ud2";
+
     /// Does nothing for ever, in ring 1.
     SPIN = "2: jmp 2b";
 

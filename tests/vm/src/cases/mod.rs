@@ -4,6 +4,7 @@ mod behaviour;
 mod errno;
 mod hostile;
 mod life;
+mod stale;
 
 use crate::harness::Case;
 
@@ -20,4 +21,9 @@ pub fn all() -> Vec<Case> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Cases that may stop the machine: not among all.
+pub fn dangerous() -> Vec<Case> {
+    stale::cases()
 }

@@ -8,6 +8,7 @@ mod launcher;
 mod migration;
 mod neighbour;
 mod paging;
+mod segments;
 mod start;
 mod traps;
 mod user;
@@ -27,6 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
         migration::cases(),
         neighbour::cases(),
         launcher::cases(),
+        segments::cases(),
     ]
     .into_iter()
     .flatten()

@@ -4,30 +4,20 @@ use super::hostile;
 use crate::abi::{SWITCHER_4LEVEL, SWITCHER_5LEVEL};
 use crate::blobs::attack;
 use crate::guest::Guest;
-use crate::harness::{Case, Outcome, check};
+use crate::harness::{Case, Outcome, check, join, wait_until};
 use crate::host;
 use crate::layout::*;
 use crate::ram::Ram;
+use crate::slot;
 use nix::unistd::Pid;
 
-/// How many pages of each CPU's region are looked at.
-const PAGES: u64 = 16;
-/// How far the regions of two CPUs are apart.
-const REGION: u64 = 2 << 20;
-
-/// Where this Host's Switcher lives.
-fn slot() -> u64 {
-    if host::five_levels() {
-        SWITCHER_5LEVEL
-    } else {
-        SWITCHER_4LEVEL
-    }
-}
+/// How many pages of each CPU's region are tried in every way. The rest is nowhere.
+const FIRST: u64 = 16;
 
 /// The first pages of this CPU's region.
 fn pages(cpu: usize) -> impl Iterator<Item = u64> {
-    let region = slot() + cpu as u64 * REGION;
-    (0..PAGES).map(move |page| region + page * PAGE)
+    let region = slot::region(cpu);
+    (0..FIRST).map(move |page| region + page * PAGE)
 }
 
 /// Goes to each CPU in turn and does this with every page of its region.
@@ -77,6 +67,13 @@ fn copy_data(page: u64) -> Outcome<Option<Ram>> {
     if no_code { copy(page) } else { Ok(None) }
 }
 
+/// Whether a page of the slot can be written to.
+fn writable(page: u64) -> Outcome<bool> {
+    let mut guest = Guest::new(attack::WRITE);
+    guest.param(0, page + 0x100).param(1, 0);
+    Ok(guest.run()? == "POWEROFF: 0")
+}
+
 /// Goes to each CPU in turn and does this with a copy (at FREE) of every page of its region that holds data.
 fn on_every_page_of_data(look: impl Fn(u64, Ram) -> Outcome) -> Outcome {
     let mut seen = 0;
@@ -104,6 +101,87 @@ fn host_pointer(word: u64) -> bool {
     upper_half && !guests_own && !small_negative && !in_slot
 }
 
+/// Whether a word looks like a CR3 of the Host's, with whatever label: the address of a page of the Host's memory. What lies in
+/// the first megabyte is no table, and too often a small number.
+fn host_table(word: u64, memory_end: u64) -> bool {
+    const LABELS: u64 = 0x80f;
+    (1 << 20..memory_end).contains(&word) && word & 0xfff & !LABELS == 0
+}
+
+/// Fails unless a page holds this part of the code, and behind it nothing.
+fn only_this(code: &[u8], index: usize, page: &[u8], at: u64) -> Outcome {
+    let part = &code[index * PAGE as usize..];
+    let part = &part[..part.len().min(PAGE as usize)];
+    let differs = part.iter().zip(page).position(|(want, is)| want != is);
+    check!(
+        differs.is_none(),
+        "{at:#x} is not the Switcher's code from byte {differs:x?} on"
+    );
+    // Nothing, or what traps.
+    let more = page[part.len()..].iter().position(|byte| !matches!(byte, 0 | 0xcc));
+    check!(
+        more.is_none(),
+        "{at:#x}: behind the Switcher's {:#x} bytes there are others",
+        part.len()
+    );
+    Ok(())
+}
+
+/// Goes to each CPU in turn and does this with its number, and with the pages of its region that can be read and written to.
+fn on_every_cpu(mut attack: impl FnMut(usize, &[u64], &[u64]) -> Outcome) -> Outcome {
+    for cpu in host::cpus() {
+        host::pin(Pid::from_raw(0), cpu)?;
+        let (mut all_readable, mut all_writable) = (Vec::new(), Vec::new());
+        for page in pages(cpu) {
+            if copy(page)?.is_some() {
+                all_readable.push(page);
+            }
+            if writable(page)? {
+                all_writable.push(page);
+            }
+        }
+        check!(
+            !all_writable.is_empty(),
+            "no page of the slot can be written to: is this the Switcher at all?"
+        );
+        attack(cpu, &all_readable, &all_writable)?;
+    }
+    Ok(())
+}
+
+/// What is planted on a CPU.
+fn secret(cpu: usize) -> u64 {
+    0x5ec2_e700_1234_5600 + cpu as u64
+}
+
+/// A guest that leaves a word of its own behind.
+fn planter(cpu: usize, pages: &[u64]) -> Guest {
+    with_pages(Guest::new(attack::PLANT), secret(cpu), pages)
+}
+
+/// A guest that looks for it.
+fn searcher(cpu: usize, pages: &[u64]) -> Guest {
+    with_pages(Guest::new(attack::SEARCH), !secret(cpu), pages)
+}
+
+fn with_pages(mut guest: Guest, word: u64, pages: &[u64]) -> Guest {
+    guest.traps();
+    guest.param(0, word).param(1, pages.len() as u64);
+    for (index, page) in (2..).zip(pages) {
+        guest.param(index, *page);
+    }
+    guest
+}
+
+fn found_nothing(ram: &Ram) -> Outcome {
+    let (found, at) = (ram.word(OUT), ram.word(OUT + 8));
+    check!(
+        found == 0,
+        "another guest's word was found {found} times, last at {at:#x}"
+    );
+    Ok(())
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
         hostile("switcher/read-every-page", || {
@@ -118,6 +196,84 @@ pub(super) fn cases() -> Vec<Case> {
                 "{readable} of {all} pages can be read: is this the Switcher at all?"
             );
             Ok(())
+        }),
+        Case {
+            limit: std::time::Duration::from_secs(300),
+            ..hostile("switcher/the-rest-of-the-region-is-nowhere", || {
+                for cpu in host::cpus() {
+                    host::pin(Pid::from_raw(0), cpu)?;
+                    for page in (FIRST..slot::PAGES).map(|page| slot::region(cpu) + page * PAGE) {
+                        check!(copy(page)?.is_none(), "{page:#x} can be read");
+                    }
+                }
+                Ok(())
+            })
+        },
+        hostile("switcher/code-pages-hold-nothing-else", || {
+            let code = slot::code()?;
+            let mut parts = 0;
+            on_every_page(|page| match (copy(page)?, copy_data(page)?) {
+                (Some(ram), None) => {
+                    let index = parts % code.len().div_ceil(PAGE as usize);
+                    parts += 1;
+                    only_this(&code, index, &ram.bytes(FREE, PAGE), page)
+                }
+                _ => Ok(()),
+            })?;
+            let want = code.len().div_ceil(PAGE as usize) * host::cpus().len();
+            check!(parts == want, "of {want} pages of code {parts} can be read");
+            Ok(())
+        }),
+        hostile("switcher/no-host-tables", || {
+            let end = host::memory_end()?;
+            on_every_page_of_data(|page, ram| {
+                for offset in (0..PAGE).step_by(8) {
+                    let word = ram.word(FREE + offset);
+                    check!(
+                        !host_table(word, end),
+                        "{:#x} holds {word:#x}, which may be the Host's CR3",
+                        page + offset
+                    );
+                }
+                Ok(())
+            })
+        }),
+        hostile("switcher/nothing-of-the-guest-before", || {
+            on_every_cpu(|cpu, readable, writable| {
+                let mut planter = planter(cpu, writable);
+                planter.ram.set_word(STOP, 1);
+                planter.run_to_poweroff(0)?;
+                let mut searcher = searcher(cpu, readable);
+                searcher.ram.set_word(STOP, 1);
+                searcher.run_to_poweroff(0)?;
+                found_nothing(&searcher.ram)
+            })
+        }),
+        hostile("switcher/nothing-of-the-guest-beside", || {
+            on_every_cpu(|cpu, readable, writable| {
+                let guests = [planter(cpu, writable), searcher(cpu, readable)];
+                let rams: Vec<Ram> = guests.iter().map(|guest| guest.ram.clone()).collect();
+                let threads = guests.map(|mut guest| {
+                    std::thread::spawn(move || {
+                        host::pin(Pid::from_raw(0), cpu)?;
+                        guest.run_to_poweroff(0)
+                    })
+                });
+                let turns = || -> Outcome {
+                    for _ in 0..20 {
+                        for ram in &rams {
+                            let count = ram.word(COUNT);
+                            wait_until("the guest counts on", || ram.word(COUNT) > count + 1)?;
+                        }
+                    }
+                    Ok(())
+                };
+                let turns = turns();
+                rams.iter().for_each(|ram| ram.set_word(STOP, 1));
+                threads.map(join).into_iter().collect::<Outcome>()?;
+                turns?;
+                found_nothing(&rams[1])
+            })
         }),
         hostile("switcher/other-cpus-are-not-there", || {
             let cpus = host::cpus();
@@ -184,9 +340,7 @@ pub(super) fn cases() -> Vec<Case> {
             // Only what the CPU itself must push on may be: its stack, and those for the events that come at any time.
             let (cpus, mut writable) = (host::cpus().len(), Vec::new());
             on_every_page(|page| {
-                let mut guest = Guest::new(attack::WRITE);
-                guest.param(0, page + 0x100).param(1, 0);
-                if guest.run()? == "POWEROFF: 0" {
+                if self::writable(page)? {
                     writable.push(page);
                 }
                 Ok(())
@@ -199,7 +353,7 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         hostile("switcher/fill-what-is-writable", || {
             on_every_page(|page| {
-                for pattern in [0, u64::MAX, slot() + 0x40] {
+                for pattern in [0, u64::MAX, slot::base() + 0x40] {
                     let mut guest = Guest::new(attack::FILL_PAGE);
                     guest.interrupts();
                     guest.param(0, page).param(1, pattern);

@@ -1,0 +1,54 @@
+//! Where this Host's Switcher is: each CPU's region of the slot.
+
+use crate::abi::{SWITCHER_4LEVEL, SWITCHER_5LEVEL};
+use crate::harness::{Outcome, check};
+use crate::host;
+use crate::layout::PAGE;
+use object::{Object, ObjectSection, ObjectSymbol};
+
+/// How far the regions of two CPUs are apart.
+pub const REGION: u64 = 2 << 20;
+/// Pages of a region.
+pub const PAGES: u64 = REGION / PAGE;
+/// Where the module tells root the first region's address, if it is not the slot's.
+const TOLD: &str = "/sys/module/lguest/parameters/slot";
+
+/// The first address of the slot.
+pub fn base() -> u64 {
+    if host::five_levels() {
+        SWITCHER_5LEVEL
+    } else {
+        SWITCHER_4LEVEL
+    }
+}
+
+/// The first address of a CPU's region.
+pub fn region(cpu: usize) -> u64 {
+    let first = match std::fs::read_to_string(TOLD) {
+        Ok(text) => {
+            let digits = text.trim().trim_start_matches("0x");
+            u64::from_str_radix(digits, 16).unwrap_or_else(|e| panic!("{TOLD}: {text:?}: {e}"))
+        }
+        Err(_) => base(),
+    };
+    first + cpu as u64 * REGION
+}
+
+/// The Switcher's code as the module's file has it.
+pub fn code() -> Outcome<Vec<u8>> {
+    let path = host::module_file()?;
+    let file = std::fs::read(&path).map_err(|e| format!("{path}: {e}"))?;
+    let file = object::File::parse(&*file).map_err(|e| format!("{path}: {e}"))?;
+    let symbol = |name| {
+        file.symbol_by_name(name)
+            .ok_or_else(|| format!("{path} has no {name}"))
+    };
+    let (first, end) = (symbol("lguest_switcher")?, symbol("lguest_switcher_end")?);
+    let index = first.section_index().ok_or("lguest_switcher is nowhere")?;
+    let section = file.section_by_index(index).map_err(|e| e.to_string())?;
+    let data = section.data().map_err(|e| e.to_string())?;
+    let code = data.get(first.address() as usize..end.address() as usize);
+    let code = code.ok_or("lguest_switcher has no end")?;
+    check!(code.len() > 16, "there is hardly a Switcher in {path}");
+    Ok(code.to_vec())
+}
