@@ -11,6 +11,7 @@
 //! usual place.
 
 mod abi;
+mod absent;
 mod blobs;
 mod bystander;
 mod cases;
