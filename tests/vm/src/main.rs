@@ -14,6 +14,7 @@
 //! `vmtests --victims` runs no case but Guests for somebody outside to shoot at ([`victims`]).
 
 mod abi;
+mod absent;
 mod blobs;
 mod bystander;
 mod cases;

@@ -6,7 +6,13 @@ use crate::harness::{Case, Outcome, check, join, same, wait_until};
 use crate::host;
 use crate::layout::*;
 use crate::ram::Ram;
-use nix::unistd::Pid;
+use crate::signals;
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
@@ -96,8 +102,130 @@ fn busy_guest(cpu: usize) -> Outcome<Busy> {
     Ok(Busy { thread, stop })
 }
 
+/// Runs a guest that computes in a process of its own, which does `first` before.
+fn guest_in_a_process(first: impl Fn() -> Outcome) -> Outcome<Pid> {
+    // SAFETY: this process has one thread, so the child may do whatever it likes.
+    match unsafe { fork() }.map_err(|e| format!("fork: {e}"))? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let outcome = first().and_then(|()| Guest::new(work::COUNT_UP).run());
+            eprintln!("the guest that should compute: {outcome:?}");
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(1) }
+        }
+    }
+}
+
+/// The number after a word in a file of words and numbers.
+fn number(path: &str, word: &str) -> u64 {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let rest = text.lines().find_map(|line| line.strip_prefix(word));
+    rest.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0)
+}
+
+/// A control group, removed when nobody is left in it.
+struct Group(String);
+
+impl Group {
+    fn new() -> Outcome<Self> {
+        let top = "/run/lguest-groups";
+        let failed = |what: &str, e: &dyn std::fmt::Display| format!("{what}: {e}");
+        std::fs::create_dir_all(top).map_err(|e| failed(top, &e))?;
+        let none: Option<&str> = None;
+        match mount(none, top, Some("cgroup2"), MsFlags::empty(), none) {
+            Ok(()) | Err(Errno::EBUSY) => {}
+            Err(e) => return Err(failed("mount", &e)),
+        }
+        let group = Self(format!("{top}/quota"));
+        std::fs::write(format!("{top}/cgroup.subtree_control"), "+cpu")
+            .map_err(|e| failed("subtree_control", &e))?;
+        std::fs::create_dir_all(&group.0).map_err(|e| failed(&group.0, &e))?;
+        Ok(group)
+    }
+
+    fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.0)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
+        Case::new("neighbour/a-limit-on-its-time-ends-it", || {
+            let child = guest_in_a_process(|| {
+                let limit = libc::rlimit {
+                    rlim_cur: 1,
+                    rlim_max: 10,
+                };
+                // SAFETY: the structure lives across the call.
+                let set = unsafe { libc::setrlimit(libc::RLIMIT_CPU, &limit) };
+                same("setrlimit()", set, 0)
+            })?;
+            let ended = Cell::new(None);
+            let outcome = wait_until("it has used up its second", || {
+                ended.set(match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
+                    Ok(WaitStatus::StillAlive) => None,
+                    other => Some(other),
+                });
+                ended.get().is_some()
+            });
+            let _ = kill(child, Signal::SIGKILL);
+            outcome?;
+            let xcpu = WaitStatus::Signaled(child, Signal::SIGXCPU, false);
+            same("its end", ended.get(), Some(Ok(xcpu)))
+        }),
+        Case::new("neighbour/a-timer-on-its-time-rings", || {
+            signals::handle(Signal::SIGPROF, false);
+            let every = libc::timeval {
+                tv_sec: 0,
+                tv_usec: 200_000,
+            };
+            let timer = libc::itimerval {
+                it_interval: every,
+                it_value: every,
+            };
+            let mut guest = Guest::new(work::COUNT_UP);
+            guest.boot()?;
+            // A fifth of a second of processor time, and in case that nothing comes of it, a long time by the clock.
+            let start = Instant::now();
+            // SAFETY: the structure lives across the call.
+            let set = unsafe { libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut()) };
+            same("setitimer()", set, 0)?;
+            let reason = guest.finish_within(30_000)?;
+            check!(reason.is_none(), "the guest died: {reason:?}");
+            check!(
+                start.elapsed() < Duration::from_secs(20),
+                "the timer did not ring while the guest computed"
+            );
+            Ok(())
+        }),
+        Case::new("neighbour/a-quota-holds-for-it", || {
+            const QUOTA: u64 = 20_000;
+            let group = Group::new()?;
+            std::fs::write(group.file("cpu.max"), format!("{QUOTA} 100000"))
+                .map_err(|e| format!("cpu.max: {e}"))?;
+            let child = guest_in_a_process(|| {
+                std::fs::write(group.file("cgroup.procs"), "0").map_err(|e| e.to_string())
+            })?;
+            let stat = group.file("cpu.stat");
+            let waited = wait_until("twenty periods are over", || {
+                number(&stat, "nr_periods ") >= 20
+            });
+            let (periods, used) = (number(&stat, "nr_periods "), number(&stat, "usage_usec "));
+            let _ = kill(child, Signal::SIGKILL);
+            let _ = waitpid(child, None);
+            waited?;
+            check!(
+                used < 2 * QUOTA * periods,
+                "in {periods} periods of {QUOTA} us it used {used} us"
+            );
+            Ok(())
+        }),
         Case::new("neighbour/its-time-is-booked-as-a-guests", || {
             let cpu = host::cpus()[0];
             take(cpu)?;

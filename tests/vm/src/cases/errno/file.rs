@@ -4,12 +4,45 @@ use super::{dead, ready};
 use crate::blobs::work;
 use crate::device::{Device, PATH};
 use crate::guest::Guest;
-use crate::harness::{Case, check, granted, refused, same};
+use crate::harness::{Case, Outcome, check, granted, refused, same};
 use crate::host;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::unistd::{Uid, setuid};
+use std::fs::Permissions;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+
+/// Makes a device file that lets everybody in, and expects it to be closed to this process once that has given up its rights.
+fn closed_without_rights(give_up: impl Fn() -> Outcome) -> Outcome {
+    let node = "/dev/lguest-for-everybody";
+    // Whoever has given up everything cannot remove it; the next case does.
+    let _ = std::fs::remove_file(node);
+    let device = std::fs::metadata(PATH).map_err(|e| e.to_string())?.rdev();
+    mknod(node, SFlag::S_IFCHR, Mode::empty(), device).map_err(|e| e.to_string())?;
+    std::fs::set_permissions(node, Permissions::from_mode(0o666)).map_err(|e| e.to_string())?;
+    let opened = || open(node, OFlag::O_RDWR, Mode::empty()).map(drop);
+    check!(opened().is_ok(), "root cannot open {node}");
+    give_up()?;
+    refused("open", opened(), Errno::EPERM)
+}
+
+/// Gives up CAP_SYS_ADMIN and stays root.
+fn give_up_sys_admin() -> Outcome {
+    const VERSION_3: u32 = 0x2008_0522;
+    const CAP_SYS_ADMIN: u32 = 21;
+    let header = [VERSION_3, 0];
+    // Effective, permitted, inheritable; then the same for the capabilities from 32 on.
+    let mut sets = [0_u32; 6];
+    // SAFETY: both live across the call, and are as long as this version wants.
+    let got = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) };
+    same("capget()", got, 0)?;
+    sets[0] &= !(1 << CAP_SYS_ADMIN);
+    // SAFETY: as above.
+    let set = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
+    same("capset()", set, 0)
+}
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -23,12 +56,23 @@ pub(super) fn cases() -> Vec<Case> {
             same("what others may do with it", meta.mode() & 0o077, 0)
         }),
         Case::new("errno/file/not-for-everybody", || {
-            nix::unistd::setuid(nix::unistd::Uid::from_raw(65534)).map_err(|e| e.to_string())?;
+            setuid(Uid::from_raw(65534)).map_err(|e| e.to_string())?;
             refused(
                 "open as nobody",
                 Device::try_open().map(|_| ()),
                 Errno::EACCES,
             )
+        }),
+        Case::new("errno/file/not-for-nobody-whatever-its-mode", || {
+            closed_without_rights(|| setuid(Uid::from_raw(65534)).map_err(|e| e.to_string()))
+        }),
+        Case::new("errno/file/not-for-root-without-the-capability", || {
+            closed_without_rights(give_up_sys_admin)
+        }),
+        Case::new("errno/file/not-for-the-root-of-a-namespace", || {
+            closed_without_rights(|| {
+                unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| format!("unshare: {e}"))
+            })
         }),
         Case::new("errno/file/read-only-and-write-only", || {
             let (reader, writer) = (

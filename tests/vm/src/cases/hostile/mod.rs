@@ -1,6 +1,7 @@
 //! Hostile guests. In every case a second guest runs beside the hostile one and must go on, and afterwards a good guest must
 //! run from its start to its end.
 
+mod absent;
 mod dma;
 mod fpu;
 mod hypercalls;
@@ -30,6 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
         switcher::cases(),
         fpu::cases(),
         loops::cases(),
+        absent::cases(),
         random::cases(),
     ]
     .into_iter()
