@@ -3,7 +3,10 @@
 //! FS is where Rust finds a thread's variables, so from loading it until it is put back there is only assembly.
 
 use crate::harness::Outcome;
+use crate::layout::PAGE;
 use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+use std::num::NonZeroUsize;
 
 /// The selector of a local descriptor.
 pub const fn local(index: u16) -> u16 {
@@ -41,11 +44,13 @@ impl Descriptor {
         }
     }
 
+    /// From address 0 to the end of 32 bits. (QEMU adds the base of DS where a prefix names DS, which no CPU does in 64-bit mode;
+    /// kernels have such prefixes for filling.)
     fn new(index: u32, flags: u32) -> Self {
         // 32-bit, limit in pages.
         Self {
             index,
-            base: 0x5000,
+            base: 0,
             limit: 0xfffff,
             flags: 1 | 1 << 4 | flags,
         }
@@ -56,12 +61,9 @@ impl Descriptor {
         Self::new(index, 0)
     }
 
-    /// Data somewhere else.
-    pub fn data_at(index: u32, base: u32) -> Self {
-        Self {
-            base,
-            ..Self::data(index)
-        }
+    /// The same from this address on.
+    pub fn at(self, base: u32) -> Self {
+        Self { base, ..self }
     }
 
     /// Data that is not there.
@@ -85,37 +87,68 @@ impl Descriptor {
     }
 
     /// The system call that puts it into the local table.
-    pub fn to_local_table(&self) -> Call {
+    pub fn to_local_table(self) -> Call {
         // 0x11: write, in the newer way.
-        Call([
-            libc::SYS_modify_ldt as u64,
-            0x11,
-            self as *const Self as u64,
-            size_of::<Self>() as u64,
-        ])
+        Call {
+            gate: Gate::Syscall,
+            words: [libc::SYS_modify_ldt as u64, 0x11, self.low(), size_of::<Self>() as u64],
+        }
     }
 
-    /// The system call that puts it into this thread's part of the global table.
-    pub fn to_thread_area(&self) -> Call {
-        Call([libc::SYS_set_thread_area as u64, self as *const Self as u64, 0, 0])
+    /// The system call that puts it into this thread's part of the global table: one for 32-bit programs only.
+    pub fn to_thread_area(self) -> Call {
+        const SET_THREAD_AREA: u64 = 243;
+        Call {
+            gate: Gate::Int80,
+            words: [SET_THREAD_AREA, self.low(), 0, 0],
+        }
     }
+
+    /// A copy where 32-bit system calls can find it, for as long as the case runs.
+    fn low(self) -> u64 {
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_32BIT;
+        let len = NonZeroUsize::new(PAGE as usize).expect("a page");
+        // SAFETY: a new mapping.
+        let at = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) };
+        let at = at.expect("mmap below 4 GiB").cast::<Self>();
+        // SAFETY: it has room for one, and is nobody else's.
+        unsafe { at.write(self) };
+        at.as_ptr() as u64
+    }
+}
+
+/// By which door a system call enters the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Syscall,
+    Int80,
 }
 
 /// A system call: its number, and three arguments.
 #[derive(Clone, Copy, Debug)]
-pub struct Call(pub [u64; 4]);
+pub struct Call {
+    gate: Gate,
+    words: [u64; 4],
+}
 
 impl Call {
     /// Makes it.
     pub fn make(&self) -> Outcome {
-        let [number, a, b, c] = self.0;
-        // SAFETY: calls that only read a descriptor of ours.
-        let answer = unsafe { libc::syscall(number as i64, a, b, c) };
-        // modify_ldt hands back an int in a long.
-        if answer as i32 == 0 {
-            Ok(())
-        } else {
-            Err(format!("system call {number}: {}", Errno::last()))
+        let [number, a, b, c] = self.words;
+        let answer: i64;
+        // SAFETY: calls that only read a descriptor of ours; RBX is put back.
+        unsafe {
+            match self.gate {
+                Gate::Syscall => core::arch::asm!("syscall", inlateout("rax") number => answer, in("rdi") a, in("rsi") b,
+                    in("rdx") c, out("rcx") _, out("r11") _),
+                Gate::Int80 => core::arch::asm!("xchg rbx, rdi", "int 0x80", "xchg rbx, rdi", inlateout("rax") number => answer,
+                    inout("rdi") a => _, out("r8") _, out("r9") _, out("r10") _, out("r11") _),
+            }
+        }
+        // An int in a long.
+        match answer as i32 {
+            0 => Ok(()),
+            error => Err(format!("system call {number}: {}", Errno::from_raw(-error))),
         }
     }
 }
@@ -140,6 +173,7 @@ struct Block {
     set_bases: [u64; 2],
     bases: [u64; 2],
     between: [u64; 4],
+    by_int80: u64,
     read: [u64; 4],
     before: Found,
     after: Found,
@@ -175,12 +209,17 @@ pub fn read_with(
     let mut own_fs_base = 0u64;
     // SAFETY: stores a word.
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_GET_FS, &raw mut own_fs_base) };
-    let nothing = Call([libc::SYS_getpid as u64, 0, 0, 0]);
+    let nothing = Call {
+        gate: Gate::Syscall,
+        words: [libc::SYS_getpid as u64, 0, 0, 0],
+    };
+    let between = between.unwrap_or(nothing);
     let mut block = Block {
         selectors: [with.ds, with.es, with.fs, with.gs].map(u64::from),
         set_bases: [with.fs_base, with.gs_base].map(|base| base.is_some().into()),
         bases: [with.fs_base, with.gs_base].map(Option::unwrap_or_default),
-        between: between.unwrap_or(nothing).0,
+        between: between.words,
+        by_int80: (between.gate == Gate::Int80).into(),
         read: [
             libc::SYS_read as u64,
             fd as u64,
@@ -218,7 +257,13 @@ pub fn read_with(
             "cmp qword ptr [r12 + {set} + 8], 0", "je 3f",
             "mov rax, [r12 + {bases} + 8]", "wrgsbase rax",
             "3:",
+            "cmp qword ptr [r12 + {by_int80}], 0", "jne 4f",
             "call_in {between}",
+            "jmp 5f",
+            "4: push rbx",
+            "mov rax, [r12 + {between}]", "mov rbx, [r12 + {between} + 8]", "int 0x80",
+            "pop rbx",
+            "5:",
             "look {before}",
             "call_in {read}",
             "mov [r12 + {answer}], rax",
@@ -232,13 +277,15 @@ pub fn read_with(
             set = const std::mem::offset_of!(Block, set_bases),
             bases = const std::mem::offset_of!(Block, bases),
             between = const std::mem::offset_of!(Block, between),
+            by_int80 = const std::mem::offset_of!(Block, by_int80),
             read = const std::mem::offset_of!(Block, read),
             before = const std::mem::offset_of!(Block, before),
             after = const std::mem::offset_of!(Block, after),
             answer = const std::mem::offset_of!(Block, answer),
             own = const std::mem::offset_of!(Block, own_fs_base),
             in("r12") &raw mut block,
-            out("rax") _, out("rcx") _, out("rdx") _, out("rsi") _, out("rdi") _, out("r11") _,
+            out("rax") _, out("rcx") _, out("rdx") _, out("rsi") _, out("rdi") _, out("r8") _,
+            out("r9") _, out("r10") _, out("r11") _,
         );
     }
     let answer = match block.answer {

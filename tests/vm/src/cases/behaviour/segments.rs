@@ -24,7 +24,9 @@ fn sender() -> Outcome<Guest> {
 /// Reads with each of these segments, and finds them again.
 fn kept(all: impl Iterator<Item = Segments>) -> Outcome {
     Descriptor::data(0).to_local_table().make()?;
-    Descriptor::data(u32::from(TLS >> 3)).to_thread_area().make()?;
+    Descriptor::data(1).at(0x5000).to_local_table().make()?;
+    let index = u32::from(TLS >> 3);
+    Descriptor::data(index).to_thread_area().make()?;
     let guest = sender()?;
     for segments in all {
         let mut words = [0; 2];
@@ -41,6 +43,7 @@ fn kept(all: impl Iterator<Item = Segments>) -> Outcome {
 
 pub(super) fn cases() -> Vec<Case> {
     const SELECTORS: [u16; 4] = [0, USER_DATA, local(0), TLS];
+    const WITH_BASE: [u16; 4] = [0, USER_DATA, local(1), TLS];
     vec![
         Case::new("segments/ds-and-es-are-kept", || {
             kept(SELECTORS.into_iter().flat_map(|ds| {
@@ -55,8 +58,8 @@ pub(super) fn cases() -> Vec<Case> {
             // Without FSGSBASE, programs cannot give a selector another base.
             let bases = if host::has("fsgsbase") { &BASES[..] } else { &BASES[..1] };
             let mut all = Vec::new();
-            for fs in SELECTORS {
-                for gs in SELECTORS {
+            for fs in WITH_BASE {
+                for gs in WITH_BASE {
                     for &fs_base in bases {
                         all.extend(bases.iter().map(|&gs_base| Segments {
                             fs,

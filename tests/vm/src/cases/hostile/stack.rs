@@ -6,22 +6,25 @@ use crate::blobs::{attack, privileged, work};
 use crate::guest::Guest;
 use crate::harness::{Case, check};
 use crate::layout::*;
+use crate::slot;
 use crate::tables::pte;
 
 /// Kernel addresses with nothing behind them, with something read-only, and with something else entirely.
-const STACKS: &[(&str, u64)] = &[
-    ("not-canonical", 0x8000_0000_0000_0000),
-    ("not-canonical-5", 0x0080_0000_0000_0000),
-    ("null", 0),
-    ("almost-null", 8),
-    ("all-ones", u64::MAX),
-    ("nowhere", 0xffff_9000_0000_0000),
-    ("switcher", SWITCHER_4LEVEL + 0x1000),
-    ("switcher-far", SWITCHER_4LEVEL + 0x7f_ffff_f000),
-    ("switcher-5", SWITCHER_5LEVEL + 0x1000),
-    ("read-only", va(FREE) + 0x1000),
-    ("beyond-memory", va(MEMORY) + 0x1000),
-];
+fn stacks() -> [(&'static str, u64); 11] {
+    [
+        ("not-canonical", 0x8000_0000_0000_0000),
+        ("not-canonical-5", 0x0080_0000_0000_0000),
+        ("null", 0),
+        ("almost-null", 8),
+        ("all-ones", u64::MAX),
+        ("nowhere", 0xffff_9000_0000_0000),
+        ("switcher", slot::region(0) + PAGE),
+        ("switcher-far", SWITCHER_4LEVEL + 0x7f_ffff_f000),
+        ("switcher-5", SWITCHER_5LEVEL + 0x1000),
+        ("read-only", va(FREE) + 0x1000),
+        ("beyond-memory", va(MEMORY) + 0x1000),
+    ]
+}
 
 /// What a guest with RSP there may die of: that its stack is bad, or of the trap itself or of one that pushing raised.
 const REASONS: &[&str] = &[
@@ -44,7 +47,7 @@ fn with_stack(at: u64, event: u64) -> Guest {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (name, at) in STACKS {
+    for (name, at) in stacks() {
         for (event, what) in [
             (0, "invalid-opcode"),
             (2, "page-fault"),
@@ -53,7 +56,7 @@ pub(super) fn cases() -> Vec<Case> {
             (6, "push"),
         ] {
             cases.push(hostile(format!("stack/{name}-{what}"), move || {
-                let guest = &mut with_stack(*at, event);
+                let guest = &mut with_stack(at, event);
                 guest.boot()?;
                 let reason = guest
                     .finish_within(2000)?
@@ -74,16 +77,16 @@ pub(super) fn cases() -> Vec<Case> {
         }
         // The Host has its own stack for these, and pushes nothing on the guest's.
         cases.push(hostile(format!("stack/{name}-hypercall"), move || {
-            with_stack(*at, 1).run_to_poweroff(1)
+            with_stack(at, 1).run_to_poweroff(1)
         }));
         cases.push(hostile(format!("stack/{name}-emulated"), move || {
-            with_stack(*at, 4).run_to_poweroff(4)
+            with_stack(at, 4).run_to_poweroff(4)
         }));
         cases.push(dies(
             format!("stack/{name}-with-no-handler"),
             move || {
                 let mut guest = Guest::new(attack::BAD_STACK);
-                guest.param(0, *at).param(1, 0);
+                guest.param(0, at).param(1, 0);
                 guest
             },
             trap(6, 0),
@@ -126,13 +129,13 @@ pub(super) fn cases() -> Vec<Case> {
             starts("bad stack pages"),
         ));
     }
-    for (name, at) in STACKS {
+    for (name, at) in stacks() {
         for pages in [1, 2] {
             cases.push(hostile(format!("set-stack/{name}-{pages}"), move || {
                 let mut guest = Guest::new(work::ENTER_USER);
                 guest.traps().user(privileged::UD2);
                 guest.tables.map(va(FREE), FREE, pte::P);
-                guest.call([hc::SET_STACK, 0x69, *at, pages]);
+                guest.call([hc::SET_STACK, 0x69, at, pages]);
                 let reason = guest.run()?;
                 check!(
                     ["bad stack page", "attempt to access switcher pages", "bad "]
