@@ -118,14 +118,17 @@ end_job() {
 	job=''
 }
 
-# stop STATUS: what a signal does. bash would otherwise go on when the command that it waited for has an end of its own.
+# heed_signals: from now on a signal ends this script and its job. Without that bash goes on when the command that it waits
+# for has an end of its own. (Not for all scripts: a trap that comes while bash 5.2 reads a `$(` confuses it.)
 stop() {
 	[ -z "$job" ] || say "stopped; the next run takes it up again"
 	end_job
 	exit "$1"
 }
-trap 'stop 130' INT
-trap 'stop 143' TERM HUP
+heed_signals() {
+	trap 'stop 130' INT
+	trap 'stop 143' TERM HUP
+}
 
 # logged NAME COMMAND...: runs COMMAND with its output in a log (in the cache); when it fails, shows the end of that.
 # COMMAND is a process group with all that it starts, and nothing of that survives it or this script: what bash and
@@ -134,6 +137,7 @@ logged() {
 	local log=$logs/$1.log status=0
 	shift
 	mkdir -p "$logs"
+	heed_signals
 	set -m
 	(set +m; "$@") </dev/null >"$log" 2>&1 &
 	job=$!
@@ -156,7 +160,7 @@ own_log() {
 	while read -r _ old; do
 		pid=${old#"$name".} pid=${pid%%.*}
 		[ -d "/proc/$pid" ] || [ $((++kept)) -le 5 ] || rm -f "$dir/$name.$pid".*
-	done < <(find "$dir" -regextype egrep -regex ".*/$name\.[0-9]+\.$kind" -printf '%T@ %f\n' | sort -rn)
+	done < <(find "$dir" -maxdepth 1 -regextype egrep -regex ".*/$name\.[0-9]+\.$kind" -printf '%T@ %f\n' | sort -rn)
 }
 
 # step NAME TEXT COMMAND...: runs COMMAND once in the life of the cached Host. It must be able to start again

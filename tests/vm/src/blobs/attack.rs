@@ -108,6 +108,15 @@ blob! {
         "jmp r12",
         "3: poweroff 0";
 
+    /// IRETD with the words that the test has put at parameter 0, an address below 4 GiB, after a look at parameter 1 and
+    /// a write to parameter 2.
+    IRETD = "mov rsp, [r15 + PARAM]",
+        "mov rax, [r15 + PARAM + 8]",
+        "mov al, [rax]",
+        "mov rax, [r15 + PARAM + 16]",
+        "mov byte ptr [rax], 0",
+        "iretd";
+
     /// RSP := parameter 0; then, as parameter 1 says: 0 an invalid instruction, 1 a hypercall, 2 a page fault, 3 a timer
     /// interrupt, 4 an emulated instruction, 5 a breakpoint, 6 a push.
     BAD_STACK = "mov rcx, [r15 + PARAM + 8]",

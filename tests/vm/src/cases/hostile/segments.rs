@@ -1,11 +1,12 @@
 //! Selectors: far jumps and calls, IRETQ, segment registers, flags.
 
-use super::{hostile, survives};
-use crate::abi::sel;
+use super::{any, dies, hostile, is, starts, survives};
+use crate::abi::{hc, sel};
 use crate::blobs::{attack, work};
 use crate::guest::Guest;
 use crate::harness::{Case, check, same};
 use crate::layout::*;
+use crate::tables::pte;
 
 const NT: u64 = 1 << 14;
 const IOPL: u64 = 3 << 12;
@@ -276,6 +277,37 @@ pub(super) fn cases() -> Vec<Case> {
         check!(fine, "got {reason:?}");
         Ok(())
     }));
+    // An emulator may take IRETD for what it was before there were 64 bits, and bring the guest into 16-bit code with the flags
+    // that it asked for. It comes out again by what it does there.
+    for (name, rflags, code) in [
+        ("halts", 0x2_0002, &[0xf4][..]),
+        ("halts-with-interrupts-on", 0x2_0202, &[0xf4]),
+        ("invalid-opcode", 0x2_0002, &[0x0f, 0x0b]),
+        ("breakpoint-to-ring-1", 0x2_3002, &[0xcc]),
+        ("waits-for-the-host", 0x2_0202, &[0xeb, 0xfe]),
+    ] {
+        cases.push(dies(
+            format!("virtual-8086/{name}"),
+            move || {
+                const STACK: u64 = 0x1_0000;
+                const CODE: u64 = 0x2_0000;
+                let mut guest = Guest::new(attack::IRETD);
+                guest.traps().param(0, STACK).param(1, CODE);
+                guest.param(2, va(KSTACK_TOP) - 8);
+                guest.call([hc::SET_STACK, sel::KERNEL_DS, va(KSTACK_TOP), 2]);
+                guest.tables.map(STACK, FREE, pte::KERNEL);
+                guest.tables.map(CODE, FREE + PAGE, pte::USER);
+                let words = [0, CODE >> 4, rflags, 0x1000, 0, 0, 0, 0, 0];
+                for (at, word) in (FREE..).step_by(4).zip(words) {
+                    guest.ram.set_word32(at, word as u32);
+                }
+                guest.ram.set_bytes(FREE + PAGE, code);
+                guest
+            },
+            // A CPU has no such selector.
+            any([starts("flags "), is("POWEROFF: 113")]),
+        ));
+    }
     for (name, ss) in [
         ("ring-0", 0x18),
         ("user", 0x2b),
