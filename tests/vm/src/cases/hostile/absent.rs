@@ -120,8 +120,11 @@ fn answer(comes: bool) -> Outcome {
     }
 }
 
+/// Where in a guest's memory a page is taken away.
+type Page = fn(&Guest) -> u64;
+
 /// A page of the Guest's own does not come.
-fn memory(comes: bool, page: fn(&Guest) -> u64) -> Outcome {
+fn memory(comes: bool, page: Page) -> Outcome {
     let (to_us, from_it) = channel();
     let waiting = std::thread::spawn(move || {
         let mut guest = Guest::new(work::SURVIVED);
@@ -165,7 +168,7 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(hostile(name(what), move || argument(comes, words, want)));
         }
         cases.push(hostile(name("read"), move || answer(comes)));
-        let pages: [(&str, fn(&Guest) -> u64); 3] = [
+        let pages: [(_, Page); 3] = [
             ("page-table", |guest| guest.tables.top),
             ("code", |_| BODY),
             ("shared-page", |_| DATA),
