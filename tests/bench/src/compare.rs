@@ -39,7 +39,9 @@ impl Difference {
 
 /// Compares a measurement with a kept one.
 pub fn compare(before: &Figures, now: &Figures) -> Comparison {
-    let counts = |figure: Option<&Figure>| figure.map(|figure| (figure.instructions, figure.privileged_total()));
+    let counts = |figure: Option<&Figure>| {
+        figure.map(|figure| (figure.instructions, figure.privileged_total()))
+    };
     let mut common = 0;
     let mut differences = Vec::new();
     for system in System::ALL {
@@ -47,15 +49,28 @@ pub fn compare(before: &Figures, now: &Figures) -> Comparison {
             let (then, today) = (before.get(system, operation), now.get(system, operation));
             common += usize::from(then.is_some() && today.is_some());
             if then != today {
-                differences.push(Difference { system, operation, before: counts(then), now: counts(today) });
+                differences.push(Difference {
+                    system,
+                    operation,
+                    before: counts(then),
+                    now: counts(today),
+                });
             }
         }
     }
     let here = |figures: &Figures| format!("Linux {} under QEMU {}", figures.kernel, figures.qemu);
     let elsewhere = (here(before) != here(now)).then(|| {
-        format!("the baseline is of {}, this is {}: the Host's own share may differ", here(before), here(now))
+        format!(
+            "the baseline is of {}, this is {}: the Host's own share may differ",
+            here(before),
+            here(now)
+        )
     });
-    Comparison { elsewhere, common, differences }
+    Comparison {
+        elsewhere,
+        common,
+        differences,
+    }
 }
 
 impl Comparison {
@@ -76,7 +91,11 @@ impl fmt::Display for Comparison {
         let changed = self.differences.len();
         match changed {
             0 => write!(f, "{} figures, all as in the baseline", self.common),
-            _ => write!(f, "{} figures, {changed} not as in the baseline", self.common),
+            _ => write!(
+                f,
+                "{} figures, {changed} not as in the baseline",
+                self.common
+            ),
         }
     }
 }
@@ -84,7 +103,12 @@ impl fmt::Display for Comparison {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = if self.is_worse() { '!' } else { ' ' };
-        write!(f, "{mark} {:<24} {:<14}", self.system.key(), self.operation.key())?;
+        write!(
+            f,
+            "{mark} {:<24} {:<14}",
+            self.system.key(),
+            self.operation.key()
+        )?;
         match (self.before, self.now) {
             (Some(before), Some(now)) => {
                 let change = (now.0 as f64 / before.0.max(1) as f64 - 1.0) * 100.0;
@@ -132,12 +156,17 @@ mod tests {
         let figure = guests.get_mut("hypercall").expect("measured");
         figure.privileged.insert("wrmsr".into(), 1);
         assert!(compare(&before, &now).is_worse());
-        assert!(compare(&before, &now).to_string().contains("privileged 0 -> 1"));
+        assert!(
+            compare(&before, &now)
+                .to_string()
+                .contains("privileged 0 -> 1")
+        );
     }
 
     #[test]
     fn what_others_pay_is_told_and_is_no_fault() {
-        let figures = |instructions| some(&[(System::KvmShadow, Operation::Hypercall, instructions)]);
+        let figures =
+            |instructions| some(&[(System::KvmShadow, Operation::Hypercall, instructions)]);
         let comparison = compare(&figures(1000), &figures(2000));
         assert!(!comparison.is_worse());
         assert!(comparison.to_string().contains("+100.0 %"), "{comparison}");
@@ -146,7 +175,10 @@ mod tests {
     #[test]
     fn another_kernel_is_told() {
         let before = some(&[(System::Lguest, Operation::Hypercall, 1)]);
-        let now = Figures { kernel: "8".into(), ..before.clone() };
+        let now = Figures {
+            kernel: "8".into(),
+            ..before.clone()
+        };
         assert!(compare(&before, &now).to_string().contains("Linux 8"));
     }
 }

@@ -83,12 +83,16 @@ impl Figures {
             let (Ok(system), Ok(operation)) = key else {
                 return Err(bad());
             };
-            samples.entry((system, operation)).or_default().push(counts.to_vec());
+            samples
+                .entry((system, operation))
+                .or_default()
+                .push(counts.to_vec());
         }
         let mut all = Self::default();
         for ((system, operation), samples) in samples {
             let system = System::from_number(system).ok_or(format!("no system {system}"))?;
-            let operation = Operation::from_number(operation).ok_or(format!("no operation {operation}"))?;
+            let operation =
+                Operation::from_number(operation).ok_or(format!("no operation {operation}"))?;
             all.figures
                 .entry(system.key().to_owned())
                 .or_default()
@@ -106,7 +110,9 @@ impl Figures {
         if counted == LOOP {
             Ok(())
         } else {
-            Err(format!("a loop of {LOOP} instructions was counted as {counted}"))
+            Err(format!(
+                "a loop of {LOOP} instructions was counted as {counted}"
+            ))
         }
     }
 }
@@ -132,24 +138,41 @@ pub(crate) mod tests {
 
     /// Figures of a few (system, operation, instructions).
     pub(crate) fn some(given: &[(System, Operation, u64)]) -> Figures {
-        let mut all = Figures { kernel: "7".into(), qemu: "7".into(), ..Figures::default() };
+        let mut all = Figures {
+            kernel: "7".into(),
+            qemu: "7".into(),
+            ..Figures::default()
+        };
         for (system, operation, instructions) in given {
             all.figures.entry(system.key().into()).or_default().insert(
                 operation.key().into(),
-                Figure { instructions: *instructions, ..Figure::default() },
+                Figure {
+                    instructions: *instructions,
+                    ..Figure::default()
+                },
             );
         }
         all
     }
 
     /// A line as the plugin writes it.
-    fn sample(system: System, operation: Operation, instructions: u64, classes: &[(Class, u64)]) -> String {
+    fn sample(
+        system: System,
+        operation: Operation,
+        instructions: u64,
+        classes: &[(Class, u64)],
+    ) -> String {
         let mut counts = [0; CLASSES];
         for (class, count) in classes {
             counts[*class as usize] = *count;
         }
         let counts: Vec<String> = counts.iter().map(u64::to_string).collect();
-        format!("{} {} {instructions} 7 {}\n", system as u16, operation as u16, counts.join(" "))
+        format!(
+            "{} {} {instructions} 7 {}\n",
+            system as u16,
+            operation as u16,
+            counts.join(" ")
+        )
     }
 
     #[test]
@@ -164,11 +187,18 @@ pub(crate) mod tests {
     fn samples_become_medians_of_each_column() {
         let text = [(10, 1), (90_000, 30), (12, 2)]
             .map(|(instructions, writes)| {
-                sample(System::Lguest, Operation::Hypercall, instructions, &[(Class::WriteMsr, writes), (Class::Round, 4)])
+                sample(
+                    System::Lguest,
+                    Operation::Hypercall,
+                    instructions,
+                    &[(Class::WriteMsr, writes), (Class::Round, 4)],
+                )
             })
             .concat();
         let figures = Figures::from_samples(&text).expect("good samples");
-        let figure = figures.get(System::Lguest, Operation::Hypercall).expect("measured");
+        let figure = figures
+            .get(System::Lguest, Operation::Hypercall)
+            .expect("measured");
         assert_eq!(figure.instructions, 12);
         assert_eq!(figure.emulation, 7);
         assert_eq!(figure.rounds, 4);
@@ -179,8 +209,16 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_no_sample_is_refused() {
-        for text in ["x", "1 2 3", "", "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 -1"] {
-            assert!(Figures::from_samples(&format!("{text}\n")).is_err(), "{text}");
+        for text in [
+            "x",
+            "1 2 3",
+            "",
+            "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 -1",
+        ] {
+            assert!(
+                Figures::from_samples(&format!("{text}\n")).is_err(),
+                "{text}"
+            );
         }
         let unknown = sample(System::Native, Operation::Loop, 1, &[]).replacen('1', "99", 1);
         assert!(Figures::from_samples(&unknown).is_err());

@@ -190,7 +190,9 @@ impl Operation {
 
     /// The operation of this name.
     pub fn from_key(key: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|operation| operation.key() == key)
+        Self::ALL
+            .into_iter()
+            .find(|operation| operation.key() == key)
     }
 
     /// The operation of this number.

@@ -33,20 +33,38 @@ fn x(instructions: u64) -> f64 {
 /// A mark: each series has a shape of its own, too.
 fn mark(class: &str, x: f64, y: f64) -> String {
     match class {
-        "host" => format!(r#"<rect class="host" x="{:.1}" y="{:.1}" width="11" height="11"/>"#, x - 5.5, y - 5.5),
+        "host" => format!(
+            r#"<rect class="host" x="{:.1}" y="{:.1}" width="11" height="11"/>"#,
+            x - 5.5,
+            y - 5.5
+        ),
         "lguest" => format!(r#"<circle class="kernel" cx="{x:.1}" cy="{y:.1}" r="6.5"/>"#),
         "uml" => {
-            format!(r#"<path class="launcher" d="M{:.1} {:.1} h13 l-6.5 -11 z"/>"#, x - 6.5, y + 5.0)
+            format!(
+                r#"<path class="launcher" d="M{:.1} {:.1} h13 l-6.5 -11 z"/>"#,
+                x - 6.5,
+                y + 5.0
+            )
         }
-        "nested" => format!(r#"<path class="hollow" d="M{x:.1} {:.1} l6.5 6.5 l-6.5 6.5 l-6.5 -6.5 z"/>"#, y - 6.5),
-        _ => format!(r#"<path class="plain" d="M{x:.1} {:.1} l6.5 6.5 l-6.5 6.5 l-6.5 -6.5 z"/>"#, y - 6.5),
+        "nested" => format!(
+            r#"<path class="hollow" d="M{x:.1} {:.1} l6.5 6.5 l-6.5 6.5 l-6.5 -6.5 z"/>"#,
+            y - 6.5
+        ),
+        _ => format!(
+            r#"<path class="plain" d="M{x:.1} {:.1} l6.5 6.5 l-6.5 6.5 l-6.5 -6.5 z"/>"#,
+            y - 6.5
+        ),
     }
 }
 
 /// The plot as a file.
 pub fn plot(figures: &Figures) -> String {
     let operations: Vec<_> = shown()
-        .filter(|operation| SERIES.iter().any(|(system, ..)| figures.get(*system, *operation).is_some()))
+        .filter(|operation| {
+            SERIES
+                .iter()
+                .any(|(system, ..)| figures.get(*system, *operation).is_some())
+        })
         .collect();
     let bottom = TOP + ROW * operations.len() as f64;
     let height = bottom + 30.0;
@@ -72,17 +90,28 @@ pub fn plot(figures: &Figures) -> String {
         let (column, row) = ((i % 2) as f64, (i / 2) as f64);
         let (at_x, at_y) = (LEFT + 8.0 + 230.0 * column, 14.0 + 22.0 * row);
         let _ = writeln!(svg, "  {}", mark(class, at_x, at_y));
-        let _ = writeln!(svg, r#"  <text x="{:.0}" y="{at_y:.0}">{name}</text>"#, at_x + 16.0);
+        let _ = writeln!(
+            svg,
+            r#"  <text x="{:.0}" y="{at_y:.0}">{name}</text>"#,
+            at_x + 16.0
+        );
     }
     for decade in 0..=DECADES as u32 {
         let at = x(10_u64.pow(decade));
-        let _ = writeln!(svg, r#"  <path class="grid" d="M{at:.1} {:.0} V{bottom:.0}"/>"#, TOP - 8.0);
+        let _ = writeln!(
+            svg,
+            r#"  <path class="grid" d="M{at:.1} {:.0} V{bottom:.0}"/>"#,
+            TOP - 8.0
+        );
         let anchor = match decade {
             0 => "start",
             6 => "end",
             _ => "middle",
         };
-        let label = grouped(10_u64.pow(decade));
+        let label = match decade {
+            6 => "million".to_owned(),
+            _ => grouped(10_u64.pow(decade)),
+        };
         let _ = writeln!(
             svg,
             r#"  <text x="{at:.1}" y="{:.0}" text-anchor="{anchor}">{label}</text>"#,
@@ -92,7 +121,11 @@ pub fn plot(figures: &Figures) -> String {
     for (i, operation) in operations.iter().enumerate() {
         let y = TOP + ROW * i as f64 + 28.0;
         let title = operation.title().replace('`', "");
-        let _ = writeln!(svg, r#"  <text x="{LEFT}" y="{:.0}">{title}</text>"#, y - 18.0);
+        let _ = writeln!(
+            svg,
+            r#"  <text x="{LEFT}" y="{:.0}">{title}</text>"#,
+            y - 18.0
+        );
         let _ = writeln!(svg, r#"  <path class="row" d="M{LEFT} {y:.0} H{RIGHT}"/>"#);
         for (system, class, _) in SERIES {
             if let Some(figure) = figures.get(system, *operation) {

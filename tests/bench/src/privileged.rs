@@ -89,7 +89,11 @@ pub fn class(instruction: &[u8]) -> Option<Class> {
         })
         .count();
     match *instruction.get(prefixes..)? {
-        [0xa4..=0xa7 | 0xaa..=0xaf, ..] if instruction[..prefixes].iter().any(|byte| matches!(byte, 0xf2 | 0xf3)) => {
+        [0xa4..=0xa7 | 0xaa..=0xaf, ..]
+            if instruction[..prefixes]
+                .iter()
+                .any(|byte| matches!(byte, 0xf2 | 0xf3)) =>
+        {
             Some(Class::Round)
         }
         [0x6c..=0x6f | 0xe4..=0xe7 | 0xec..=0xef, ..] => Some(Class::Port),
@@ -178,12 +182,12 @@ mod tests {
             (&[0xf3, 0x6e], Class::Port), // rep outsb
             (&[0x0f, 0x01, 0xf8], Class::Swapgs),
             (&[0xfa], Class::InterruptFlag),
-            (&[0x0f, 0x01, 0xcb], Class::AccessFlag),    // stac
-            (&[0x48, 0x0f, 0xc7, 0x2f], Class::State),   // xsaves64 (%rdi)
-            (&[0x0f, 0x01, 0xd8], Class::Svm),           // vmrun
+            (&[0x0f, 0x01, 0xcb], Class::AccessFlag), // stac
+            (&[0x48, 0x0f, 0xc7, 0x2f], Class::State), // xsaves64 (%rdi)
+            (&[0x0f, 0x01, 0xd8], Class::Svm),        // vmrun
             (&[0xf4], Class::Other),
-            (&[0xf3, 0xa4], Class::Round),               // rep movsb
-            (&[0xf3, 0x48, 0xab], Class::Round),         // rep stosq
+            (&[0xf3, 0xa4], Class::Round),       // rep movsb
+            (&[0xf3, 0x48, 0xab], Class::Round), // rep stosq
         ];
         for (bytes, want) in known {
             assert_eq!(class(bytes), Some(want), "{bytes:x?}");
@@ -194,20 +198,20 @@ mod tests {
     fn everything_else_is_ordinary() {
         let ordinary: [&[u8]; 15] = [
             &[0x90],
-            &[0x0f, 0x05],                         // syscall
-            &[0xcd, 0x1f],                         // int $0x1f
-            &[0x0f, 0x01, 0xd9],                   // vmmcall
-            &[0x0f, 0x01, 0x00],                   // sgdt (%rax)
-            &[0x0f, 0x01, 0x08],                   // sidt (%rax)
-            &[0x0f, 0x00, 0xc8],                   // str %ax
-            &[0x0f, 0x01, 0xf9],                   // rdtscp
-            &[0x0f, 0x31],                         // rdtsc
-            &[0x48, 0x0f, 0xc7, 0x0f],             // cmpxchg16b (%rdi)
-            &[0x48, 0x0f, 0xae, 0x2f],             // xrstor64 (%rdi)
-            &[0xb8, 0x0f, 0x30, 0, 0],             // mov $0x300f,%eax
-            &[0x9d],                               // popf
-            &[0xa4],                               // movsb
-            &[0x0f, 0xc7, 0xf0],                   // rdrand %eax
+            &[0x0f, 0x05],             // syscall
+            &[0xcd, 0x1f],             // int $0x1f
+            &[0x0f, 0x01, 0xd9],       // vmmcall
+            &[0x0f, 0x01, 0x00],       // sgdt (%rax)
+            &[0x0f, 0x01, 0x08],       // sidt (%rax)
+            &[0x0f, 0x00, 0xc8],       // str %ax
+            &[0x0f, 0x01, 0xf9],       // rdtscp
+            &[0x0f, 0x31],             // rdtsc
+            &[0x48, 0x0f, 0xc7, 0x0f], // cmpxchg16b (%rdi)
+            &[0x48, 0x0f, 0xae, 0x2f], // xrstor64 (%rdi)
+            &[0xb8, 0x0f, 0x30, 0, 0], // mov $0x300f,%eax
+            &[0x9d],                   // popf
+            &[0xa4],                   // movsb
+            &[0x0f, 0xc7, 0xf0],       // rdrand %eax
         ];
         for bytes in ordinary {
             assert_eq!(class(bytes), None, "{bytes:x?}");

@@ -27,7 +27,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -41,7 +41,11 @@ fn cell(figure: Option<&Figure>) -> String {
     };
     let mut text = grouped(figure.instructions);
     if figure.emulation > 0 {
-        let _ = write!(text, " ({})", grouped(figure.instructions - figure.emulation));
+        let _ = write!(
+            text,
+            " ({})",
+            grouped(figure.instructions - figure.emulation)
+        );
     }
     if figure.rounds >= MANY_ROUNDS {
         let _ = write!(text, " [{}]", grouped(figure.rounds));
@@ -59,7 +63,10 @@ pub fn shown() -> impl Iterator<Item = Operation> {
 /// Instructions: a row for each operation, a column for each system that was measured.
 fn instructions(figures: &Figures) -> String {
     let measured = |system: System| figures.figures.contains_key(system.key());
-    let systems: Vec<_> = SYSTEMS.into_iter().filter(|(system, _)| measured(*system)).collect();
+    let systems: Vec<_> = SYSTEMS
+        .into_iter()
+        .filter(|(system, _)| measured(*system))
+        .collect();
     let mut text = String::from("| instructions |");
     for (_, heading) in &systems {
         let _ = write!(text, " {heading} |");
@@ -77,20 +84,24 @@ fn instructions(figures: &Figures) -> String {
 
 /// Privileged and serialising instructions: those of KVM and ours, and ours by kind.
 fn privileged(figures: &Figures) -> String {
-    use Class::{LoadTable, ReadMsr, WriteCr, WriteCr3, WriteCr4, WriteMsr};
+    use Class::{AccessFlag, LoadTable, ReadMsr, WriteCr3, WriteCr4, WriteMsr};
     let kinds: [(&str, &[Class]); 6] = [
         ("CR3", &[WriteCr3]),
         ("CR4", &[WriteCr4]),
-        ("other CR", &[WriteCr]),
         ("`wrmsr`", &[WriteMsr]),
         ("`rdmsr`", &[ReadMsr]),
         ("tables", &[LoadTable]),
+        ("`stac`, `clac`", &[AccessFlag]),
     ];
     let mut text = String::from("| privileged or serialising | KVM, shadow | lguest |");
     for (heading, _) in kinds {
         let _ = write!(text, " {heading} |");
     }
-    let _ = write!(text, " others |\n|---|--:|--:|{}--:|", "--:|".repeat(kinds.len()));
+    let _ = write!(
+        text,
+        " others |\n|---|--:|--:|{}--:|",
+        "--:|".repeat(kinds.len())
+    );
     for operation in shown() {
         let Some(ours) = figures.get(System::Lguest, operation) else {
             continue;
@@ -100,7 +111,12 @@ fn privileged(figures: &Figures) -> String {
             Some(figure) => grouped(figure.privileged_total()),
             None => "-".to_owned(),
         };
-        let _ = write!(text, "\n| {} | {kvm} | {} |", operation.title(), grouped(total));
+        let _ = write!(
+            text,
+            "\n| {} | {kvm} | {} |",
+            operation.title(),
+            grouped(total)
+        );
         let mut named = 0;
         for (_, classes) in kinds {
             let count = ours.of(classes);
@@ -115,7 +131,13 @@ fn privileged(figures: &Figures) -> String {
 
 /// The chapter with its tables made anew.
 pub fn into_chapter(chapter: &str, figures: &Figures) -> Result<String, String> {
-    let missing = || format!("the chapter has no {} ... {}", BEGIN.trim_end(), END.trim_end());
+    let missing = || {
+        format!(
+            "the chapter has no {} ... {}",
+            BEGIN.trim_end(),
+            END.trim_end()
+        )
+    };
     let (before, rest) = chapter.split_once(BEGIN).ok_or_else(missing)?;
     let (_, after) = rest.split_once(END).ok_or_else(missing)?;
     Ok(format!(
@@ -142,9 +164,18 @@ mod tests {
 
     #[test]
     fn a_cell_tells_emulation_and_rounds() {
-        let figure = Figure { instructions: 3529, emulation: 2138, rounds: 0, ..Figure::default() };
+        let figure = Figure {
+            instructions: 3529,
+            emulation: 2138,
+            rounds: 0,
+            ..Figure::default()
+        };
         assert_eq!(cell(Some(&figure)), "3,529 (1,391)");
-        let figure = Figure { instructions: 5658, rounds: 4097, ..Figure::default() };
+        let figure = Figure {
+            instructions: 5658,
+            rounds: 4097,
+            ..Figure::default()
+        };
         assert_eq!(cell(Some(&figure)), "5,658 [4,097]");
         assert_eq!(cell(None), "-");
     }
@@ -152,16 +183,43 @@ mod tests {
     #[test]
     fn a_table_has_the_columns_that_were_measured() {
         let table = instructions(&some(&[(System::Lguest, Operation::Hypercall, 1315)]));
-        assert!(table.starts_with("| instructions | lguest |\n|---|--:|\n"), "{table}");
-        assert!(table.contains("\n| hypercall and back | 1,315 |\n"), "{table}");
+        assert!(
+            table.starts_with("| instructions | lguest |\n|---|--:|\n"),
+            "{table}"
+        );
+        assert!(
+            table.contains("\n| hypercall and back | 1,315 |\n"),
+            "{table}"
+        );
     }
 
     #[test]
     fn the_chapter_keeps_everything_else() {
         let figures = some(&[(System::Lguest, Operation::Hypercall, 1315)]);
-        let once = into_chapter(&format!("before\n{BEGIN}old\n{END}after\n"), &figures).expect("markers");
-        assert!(once.starts_with("before\n<!--") && once.ends_with("-->\nafter\n") && !once.contains("old"));
+        let once =
+            into_chapter(&format!("before\n{BEGIN}old\n{END}after\n"), &figures).expect("markers");
+        assert!(
+            once.starts_with("before\n<!--")
+                && once.ends_with("-->\nafter\n")
+                && !once.contains("old")
+        );
         assert_eq!(into_chapter(&once, &figures).as_deref(), Ok(once.as_str()));
         assert!(into_chapter("no markers", &figures).is_err());
+    }
+
+    #[test]
+    fn the_book_shows_the_baseline() {
+        let top = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        let read = |path: &str| std::fs::read_to_string(format!("{top}/{path}")).expect(path);
+        let baseline = serde_json::from_str(&read("tests/bench/baseline.json")).expect("figures");
+        let chapter = read("chapters/M100-ruler.md");
+        assert_eq!(
+            into_chapter(&chapter, &baseline).as_deref(),
+            Ok(chapter.as_str())
+        );
+        assert_eq!(
+            crate::plot::plot(&baseline),
+            read("chapters/figures/ruler.svg")
+        );
     }
 }

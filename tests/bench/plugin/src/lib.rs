@@ -130,7 +130,11 @@ impl State {
 }
 
 fn with_state<T>(work: impl FnOnce(&mut State) -> T) -> T {
-    work(&mut STATE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    work(
+        &mut STATE
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()),
+    )
 }
 
 extern "C" fn executed(_cpu: c_uint, _data: *mut c_void) {
@@ -205,7 +209,10 @@ pub unsafe extern "C" fn qemu_plugin_install(
 ) -> c_int {
     // SAFETY: QEMU passes its description of itself and `argc` strings.
     let arguments = unsafe { qemu::start(info, argc, argv) };
-    match arguments.iter().find_map(|argument| argument.strip_prefix("out=")) {
+    match arguments
+        .iter()
+        .find_map(|argument| argument.strip_prefix("out="))
+    {
         Some(out) => with_state(|state| state.out = out.to_owned()),
         None => {
             eprintln!("ruler: out=FILE is missing");

@@ -28,7 +28,11 @@ pub type OnExecution = extern "C" fn(c_uint, *mut c_void);
 
 unsafe extern "C" {
     fn qemu_plugin_register_vcpu_tb_trans_cb(id: Id, callback: extern "C" fn(Id, *mut Translated));
-    fn qemu_plugin_register_atexit_cb(id: Id, callback: extern "C" fn(Id, *mut c_void), data: *mut c_void);
+    fn qemu_plugin_register_atexit_cb(
+        id: Id,
+        callback: extern "C" fn(Id, *mut c_void),
+        data: *mut c_void,
+    );
     fn qemu_plugin_tb_n_insns(code: *const Translated) -> usize;
     fn qemu_plugin_tb_get_insn(code: *const Translated, index: usize) -> *mut Raw;
     fn qemu_plugin_insn_size(instruction: *const Raw) -> usize;

@@ -23,7 +23,11 @@ fn write(path: &str, text: &str) -> Result<(), String> {
 fn measured(counts: &str, kernel: &str, qemu: &str) -> Result<Figures, String> {
     let figures = Figures::from_samples(&read(counts)?)?;
     figures.check()?;
-    Ok(Figures { kernel: kernel.to_owned(), qemu: qemu.to_owned(), ..figures })
+    Ok(Figures {
+        kernel: kernel.to_owned(),
+        qemu: qemu.to_owned(),
+        ..figures
+    })
 }
 
 fn kept(baseline: &str) -> Result<Figures, String> {
@@ -46,7 +50,11 @@ fn run(arguments: &[&str]) -> Result<ExitCode, String> {
         ["compare", counts, kernel, qemu, baseline] => {
             let comparison = compare::compare(&kept(baseline)?, &measured(counts, kernel, qemu)?);
             println!("{comparison}");
-            Ok(if comparison.is_worse() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+            Ok(if comparison.is_worse() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            })
         }
         ["calibrated", counts] => {
             Figures::from_samples(&read(counts)?)?.check()?;

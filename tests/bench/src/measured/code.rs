@@ -20,7 +20,10 @@ pub fn of(operation: Operation, body: Blob) -> Blob {
         };
         bytes[at + OPCODE.len()..at + len].copy_from_slice(&mark.displacement().to_le_bytes());
     }
-    assert!(bytes.len() as u64 <= 2 * PAGE, "a body too long for its place");
+    assert!(
+        bytes.len() as u64 <= 2 * PAGE,
+        "a body too long for its place"
+    );
     Blob::from_bytes(bytes)
 }
 

@@ -9,7 +9,9 @@ use crate::mark;
 use crate::native;
 use crate::ram::Ram;
 use crate::tables::Tables;
-use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_userspace_memory_region};
+use kvm_bindings::{
+    KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_userspace_memory_region,
+};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use ruler::operations::Operation;
 use std::fs::{self, File};
@@ -66,7 +68,13 @@ impl Machine {
         // SAFETY: the memory lives as long as the machine that it is given to.
         unsafe { vm.set_user_memory_region(region) }.map_err(failed("memory"))?;
         let vcpu = vm.create_vcpu(0).map_err(failed("KVM_CREATE_VCPU"))?;
-        let machine = Self { ram, tables, _vm: vm, vcpu, kvm };
+        let machine = Self {
+            ram,
+            tables,
+            _vm: vm,
+            vcpu,
+            kvm,
+        };
         machine.load(BODY, code::of(operation, body));
         machine.load(FINISH, code::KVM_FINISH);
         machine.param(0, MAPPED);
@@ -110,16 +118,45 @@ impl Machine {
         self.ram.set_word(TSS + 4, va(STACK_TOP));
         self.ram.set_word(GS, va(STACK_TOP));
 
-        let cpuid = self.kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(failed("CPUID"))?;
-        self.vcpu.set_cpuid2(&cpuid).map_err(failed("KVM_SET_CPUID2"))?;
+        let cpuid = self
+            .kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(failed("CPUID"))?;
+        self.vcpu
+            .set_cpuid2(&cpuid)
+            .map_err(failed("KVM_SET_CPUID2"))?;
 
         let mut special = self.vcpu.get_sregs().map_err(failed("KVM_GET_SREGS"))?;
-        let flat = kvm_segment { limit: u32::MAX, present: 1, s: 1, g: 1, ..Default::default() };
-        special.cs = kvm_segment { selector: CODE, type_: 0xb, l: 1, ..flat };
-        let data = kvm_segment { selector: DATA_SEGMENT, type_: 3, db: 1, ..flat };
-        (special.ss, special.ds, special.es, special.fs, special.gs) = (data, data, data, data, data);
+        let flat = kvm_segment {
+            limit: u32::MAX,
+            present: 1,
+            s: 1,
+            g: 1,
+            ..Default::default()
+        };
+        special.cs = kvm_segment {
+            selector: CODE,
+            type_: 0xb,
+            l: 1,
+            ..flat
+        };
+        let data = kvm_segment {
+            selector: DATA_SEGMENT,
+            type_: 3,
+            db: 1,
+            ..flat
+        };
+        (special.ss, special.ds, special.es, special.fs, special.gs) =
+            (data, data, data, data, data);
         special.gs.base = va(GS);
-        special.tr = kvm_segment { base: tss, limit: 0x67, selector: TASK, type_: 0xb, present: 1, ..Default::default() };
+        special.tr = kvm_segment {
+            base: tss,
+            limit: 0x67,
+            selector: TASK,
+            type_: 0xb,
+            present: 1,
+            ..Default::default()
+        };
         (special.gdt.base, special.gdt.limit) = (va(GDT), 0x4f);
         (special.idt.base, special.idt.limit) = (va(IDT), 0xfff);
         special.cr0 = 0x8005_0033;
@@ -127,9 +164,15 @@ impl Machine {
         special.cr4 = 0x620;
         special.efer = 0xd01;
         special.apic_base |= 0xc00; // x2APIC
-        self.vcpu.set_sregs(&special).map_err(failed("KVM_SET_SREGS"))?;
+        self.vcpu
+            .set_sregs(&special)
+            .map_err(failed("KVM_SET_SREGS"))?;
 
-        let msr = |index, data| kvm_msr_entry { index, data, ..Default::default() };
+        let msr = |index, data| kvm_msr_entry {
+            index,
+            data,
+            ..Default::default()
+        };
         let msrs = Msrs::from_entries(&[
             msr(0xc000_0081, USER_BASE << 48 | u64::from(CODE) << 32), // STAR
             msr(0xc000_0082, va(ENTRY)),                               // LSTAR
@@ -139,7 +182,13 @@ impl Machine {
         .map_err(|e| format!("{e:?}"))?;
         self.vcpu.set_msrs(&msrs).map_err(failed("KVM_SET_MSRS"))?;
 
-        let regs = kvm_regs { rip: va(BODY), rsp: va(STACK_TOP), r15: PAGE_OFFSET, rflags: 2, ..Default::default() };
+        let regs = kvm_regs {
+            rip: va(BODY),
+            rsp: va(STACK_TOP),
+            r15: PAGE_OFFSET,
+            rflags: 2,
+            ..Default::default()
+        };
         self.vcpu.set_regs(&regs).map_err(failed("KVM_SET_REGS"))
     }
 
@@ -153,7 +202,9 @@ impl Machine {
                     byte.set_byte(0, data[0]);
                     native::write(&sink, &byte, 0, 1);
                 }
-                VcpuExit::IoOut(PORT_PAGE, _) => native::write(&sink, &self.ram, BUFFER, PAGE as usize),
+                VcpuExit::IoOut(PORT_PAGE, _) => {
+                    native::write(&sink, &self.ram, BUFFER, PAGE as usize)
+                }
                 VcpuExit::IoOut(PORT_DONE, _) => return Ok(()),
                 VcpuExit::Intr => {}
                 other => {
@@ -208,9 +259,14 @@ fn page_out() -> Result<(), String> {
     let body = code::of(Operation::Page, code::KVM_BYTE);
     let bytes: Vec<u8> = body.bytes().to_vec();
     // The same with another port.
-    let port = bytes.windows(5).position(|bytes| bytes == [0xba, PORT_BYTE as u8, 0, 0, 0]).ok_or("no port")?;
+    let port = bytes
+        .windows(5)
+        .position(|bytes| bytes == [0xba, PORT_BYTE as u8, 0, 0, 0])
+        .ok_or("no port")?;
     let machine = Machine::new(Operation::Page, body)?;
-    machine.ram.set_byte(BODY + port as u64 + 1, PORT_PAGE as u8);
+    machine
+        .ram
+        .set_byte(BODY + port as u64 + 1, PORT_PAGE as u8);
     machine.run()
 }
 
@@ -228,10 +284,18 @@ fn tell_bounds() -> Result<(), String> {
     addresses.sort();
     let function = addresses
         .iter()
-        .position(|(_, name)| matches!(*name, "svm_skip_emulated_instruction" | "__svm_skip_emulated_instruction"))
+        .position(|(_, name)| {
+            matches!(
+                *name,
+                "svm_skip_emulated_instruction" | "__svm_skip_emulated_instruction"
+            )
+        })
         .ok_or("kvm_amd has no svm_skip_emulated_instruction")?;
     let from = addresses[function].0;
-    let to = addresses[function..].iter().map(|(address, _)| *address).find(|address| *address > from);
+    let to = addresses[function..]
+        .iter()
+        .map(|(address, _)| *address)
+        .find(|address| *address > from);
     mark::bound(from);
     mark::bound(to.ok_or("no end of a function")?);
     Ok(())

@@ -36,7 +36,13 @@ fn run_simple(operation: Operation, body: Blob) -> Result<(), String> {
     run(guest(operation, body)?)
 }
 
-fn run_with_handler(operation: Operation, body: Blob, vector: u64, kind: u64, handler: Blob) -> Result<(), String> {
+fn run_with_handler(
+    operation: Operation,
+    body: Blob,
+    vector: u64,
+    kind: u64,
+    handler: Blob,
+) -> Result<(), String> {
     let mut guest = guest(operation, body)?;
     machine::load(&guest.ram, HANDLER, handler);
     guest.gate(vector, va(HANDLER), kind, 0);
@@ -113,8 +119,20 @@ pub fn measure() -> Result<(), String> {
     run_simple(Operation::ReadCr3, code::READ_CR3)?;
     run_simple(Operation::Cpuid, code::CPUID)?;
     run_simple(Operation::ReadMsr, code::READ_MSR)?;
-    run_with_handler(Operation::Trap, code::TRAP, INVALID_OPCODE, INTERRUPT_GATE, code::LGUEST_SKIP)?;
-    run_with_handler(Operation::StraightTrap, code::TRAP, INVALID_OPCODE, TRAP_GATE, code::SKIP)?;
+    run_with_handler(
+        Operation::Trap,
+        code::TRAP,
+        INVALID_OPCODE,
+        INTERRUPT_GATE,
+        code::LGUEST_SKIP,
+    )?;
+    run_with_handler(
+        Operation::StraightTrap,
+        code::TRAP,
+        INVALID_OPCODE,
+        TRAP_GATE,
+        code::SKIP,
+    )?;
     run_simple(Operation::Fill, code::FILL)?;
     run_simple(Operation::FillSequence, code::FILL_SEQUENCE)?;
     announce(Operation::Refill, code::REFILL)?;

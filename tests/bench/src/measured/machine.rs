@@ -42,7 +42,13 @@ pub fn memory() -> Result<Ram, String> {
 /// A page of 2 MiB would save nearly all faults that are to be counted.
 pub fn in_small_pages(ram: &Ram) -> Result<(), String> {
     // SAFETY: advice about memory of ours.
-    match unsafe { libc::madvise(ram.base() as *mut libc::c_void, ram.len() as usize, libc::MADV_NOHUGEPAGE) } {
+    match unsafe {
+        libc::madvise(
+            ram.base() as *mut libc::c_void,
+            ram.len() as usize,
+            libc::MADV_NOHUGEPAGE,
+        )
+    } {
         0 => Ok(()),
         // A kernel that has no large ones.
         _ if Errno::last() == Errno::EINVAL => Ok(()),
@@ -54,7 +60,11 @@ pub fn in_small_pages(ram: &Ram) -> Result<(), String> {
 /// fills no neighbour that was not.
 pub fn map_all(tables: &mut Tables) {
     for page in 0..TIMES * STRIDE {
-        tables.map(MAPPED + page * PAGE, FRAMES + page * PAGE, pte::USER | pte::A);
+        tables.map(
+            MAPPED + page * PAGE,
+            FRAMES + page * PAGE,
+            pte::USER | pte::A,
+        );
     }
 }
 
@@ -63,7 +73,11 @@ pub fn map_all(tables: &mut Tables) {
 pub fn promise_all(tables: &mut Tables) -> [u64; 2] {
     let first = tables.entry(PROMISED, 1);
     for page in 0..TIMES {
-        assert_eq!(tables.entry(PROMISED + page * PAGE, 1), first + 8 * page, "the tables lie side by side");
+        assert_eq!(
+            tables.entry(PROMISED + page * PAGE, 1),
+            first + 8 * page,
+            "the tables lie side by side"
+        );
     }
     [FRAMES, va(first)]
 }

@@ -20,9 +20,19 @@ pub fn sink() -> Result<File, String> {
 
 /// Writes a part of some guest's memory to the beginning of the file.
 pub fn write(file: &File, from: &Ram, at: u64, len: usize) {
-    assert!(at + len as u64 <= from.len(), "what a guest sends lies in its memory");
+    assert!(
+        at + len as u64 <= from.len(),
+        "what a guest sends lies in its memory"
+    );
     // SAFETY: the kernel only reads, and no farther than the memory goes.
-    let written = unsafe { libc::pwrite(file.as_raw_fd(), (from.base() + at) as *const libc::c_void, len, 0) };
+    let written = unsafe {
+        libc::pwrite(
+            file.as_raw_fd(),
+            (from.base() + at) as *const libc::c_void,
+            len,
+            0,
+        )
+    };
     assert_eq!(written, len as isize, "a write to memory");
 }
 
@@ -48,9 +58,7 @@ fn measured_write<const OPERATION: u16>(file: &File, bytes: &[u8]) {
 // A page that is only read costs no frame and no clearing: the Host has one page of zeroes for all.
 fn touch(address: u64) {
     // SAFETY: a byte of a page that is ours.
-    unsafe {
-        between!(Operation::DemandFault, ["mov {at}, [{at}]"], at = inout(reg) address => _,)
-    }
+    unsafe { between!(Operation::DemandFault, ["mov {at}, [{at}]"], at = inout(reg) address => _,) }
 }
 
 /// Does what a process can do without a hypervisor.

@@ -11,7 +11,13 @@ const LINUX: &str = "/uml/linux.uml";
 pub fn measure() -> Result<(), String> {
     let this = std::env::current_exe().map_err(|e| e.to_string())?;
     let output = Command::new(LINUX)
-        .args(["mem=64M", "rootfstype=hostfs", "rw", "con=null", "con0=null,fd:2"])
+        .args([
+            "mem=64M",
+            "rootfstype=hostfs",
+            "rw",
+            "con=null",
+            "con0=null,fd:2",
+        ])
         .arg(format!("init={}", this.display()))
         .args(["--", "inside-uml"])
         .env("TMPDIR", "/dev/shm")
@@ -22,15 +28,25 @@ pub fn measure() -> Result<(), String> {
         return Ok(());
     }
     let said = [output.stdout, output.stderr].concat();
-    Err(format!("{}\n{}", output.status, String::from_utf8_lossy(&said)))
+    Err(format!(
+        "{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&said)
+    ))
 }
 
 /// Does what a process can do, then switches that machine off.
 pub fn inside() -> ! {
     // The Host's files are this machine's root; what is written shall stay in memory.
-    let done = nix::mount::mount(Some("tmp"), "/tmp", Some("tmpfs"), MsFlags::empty(), None::<&str>)
-        .map_err(|e| format!("mount: {e}"))
-        .and_then(|()| native::measure());
+    let done = nix::mount::mount(
+        Some("tmp"),
+        "/tmp",
+        Some("tmpfs"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .map_err(|e| format!("mount: {e}"))
+    .and_then(|()| native::measure());
     if let Err(why) = done {
         // Linux panics when its first program ends, and User Mode Linux then ends with a status that says so.
         eprintln!("inside UML: {why}");
