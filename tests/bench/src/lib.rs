@@ -10,6 +10,7 @@
 pub mod compare;
 pub mod figures;
 pub mod marks;
+pub mod meter;
 pub mod operations;
 pub mod plot;
 pub mod privileged;
