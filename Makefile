@@ -136,7 +136,7 @@ clean-cache: ## Remove the cache: Debian's compilers, the kernel, mdBook
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nAS_OF=L010 with run, vm or debug: the system as it stands at the end of that chapter (make states).\n'
 	@printf 'HOST=debian|debug|small chooses the kernel; CPU=, SMP=, MEM= and ACCEL= the machine (scripts/vm --help).\n'
 

@@ -4,9 +4,10 @@
 //! `begin` and `end` are marks of no operation yet: [`of`] gives them one.
 
 use crate::blobs::{Blob, blob};
-use crate::layout::PAGE;
+use crate::layout::{PAGE, USER_STACK_VA};
+use crate::machine::FINISH;
 use ruler::marks::{Mark, OPCODE};
-use ruler::operations::Operation;
+use ruler::operations::{Operation, TIMES};
 
 /// The body with its marks made those of `operation`.
 pub fn of(operation: Operation, body: Blob) -> Blob {
@@ -31,6 +32,9 @@ pub fn of(operation: Operation, body: Blob) -> Blob {
 pub fn after(first: Blob, then: Blob) -> Blob {
     Blob::from_bytes([first.bytes(), then.bytes()].concat())
 }
+
+// Numbers that the assembly below has to write out.
+const _: () = assert!(FINISH == 0x17800 && USER_STACK_VA == 0x40_6000 && TIMES == 1000);
 
 macro_rules! measured {
     ($($(#[$doc:meta])* $name:ident = $($line:expr),+ ;)+) => { $(
@@ -244,5 +248,5 @@ measured! {
         "3: mov r15, BASE",
         "finish";
 
-    KVM_ENTER_USER = "push 0x2b", "push 0x41d000", "push 0x202", "push 0x33", "push USER_VA", "iretq";
+    KVM_ENTER_USER = "push 0x2b", "push 0x406000", "push 0x202", "push 0x33", "push USER_VA", "iretq";
 }

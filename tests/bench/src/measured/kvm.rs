@@ -40,12 +40,13 @@ const PAGE_FAULT: u64 = 14;
 const TIMER: u64 = 0x40;
 
 struct Machine {
-    ram: Ram,
     tables: Tables,
     /// Closing it would end the machine.
     _vm: VmFd,
     vcpu: VcpuFd,
     kvm: Kvm,
+    /// The last to go: the machine has it mapped.
+    ram: Ram,
 }
 
 fn failed(what: &str) -> impl Fn(kvm_ioctls::Error) -> String + '_ {
