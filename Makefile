@@ -106,6 +106,12 @@ test-debug: ## The tests in the VM, on a Host that checks itself: HOST=debug
 	$(Q)$(MAKE) HOST=debug payload vmtests
 	$(Q)HOST=debug scripts/test --vm $(TESTS)
 
+bench: payload ruler ## Count what every operation costs, here and elsewhere, and redraw the book's table and plot
+	$(Q)scripts/bench book
+
+bench-compare: payload ruler ## The same, compared with the figures that the book has
+	$(Q)scripts/bench compare
+
 lint: tangle ## Compile with every warning an error, and let clippy and shellcheck read the code
 	$(Q)scripts/lint
 
@@ -130,7 +136,7 @@ clean-cache: ## Remove the cache: Debian's compilers, the kernel, mdBook
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nAS_OF=L010 with run, vm or debug: the system as it stands at the end of that chapter (make states).\n'
 	@printf 'HOST=debian|debug|small chooses the kernel; CPU=, SMP=, MEM= and ACCEL= the machine (scripts/vm --help).\n'
 
@@ -168,6 +174,17 @@ module: | $(tangle_bin)
 vmtests: | $(tangle_bin)
 	$(Q)cd tests/vm && env -u MAKEFLAGS -u MFLAGS ../../$(tangle_bin) wrap -- cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
 
+# QEMU's plugin and what draws, for this machine; what is measured, for the VM. QEMU loads only a plugin that was made for its
+# version of the interface: 1 before QEMU 9, 2 since.
+plugin_version = $(shell qemu-system-x86_64 --version | sed -nE 's/.*version ([0-9]+).*/\1/p' | awk '{ print $$1 < 9 ? 1 : 2 }')
+bench_cargo = cd tests/bench && QEMU_PLUGIN_VERSION=$(plugin_version) env -u MAKEFLAGS -u MFLAGS ../../$(tangle_bin) wrap -- \
+	cargo build $(call cargo_quiet,target/bench/release/ruler) --release --target-dir ../../target/bench
+ruler: | $(tangle_bin)
+	$(Q)scripts/need cargo qemu
+	$(Q)$(bench_cargo) --package ruler-plugin --package ruler
+	$(Q)$(bench_cargo) --bin measured --features in-vm --target $(target) \
+		--config 'target.$(target).rustflags=["-Ctarget-feature=+crt-static","-Crelocation-model=static"]'
+
 # mdBook comes from crates.io, once, into the cache; the preprocessor is the book's own.
 mdbook:
 	$(Q)scripts/need cargo
@@ -176,5 +193,5 @@ mdbook:
 serve := mdbook serve --dest-dir target/book --port $(PORT)
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
-.PHONY: tangle run vm debug book serve watch test states test-debug lint fuzz fmt cache-info clean clean-cache help \
-	payload parts launcher guest module vmtests mdbook
+.PHONY: tangle run vm debug book serve watch test states test-debug bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
+	payload parts launcher guest module vmtests ruler mdbook

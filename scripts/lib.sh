@@ -27,6 +27,8 @@ host=$cache/host-$KERNEL_SERIES-${recipe:0:8}
 logs=$cache/logs
 root=$host/root
 busybox=$root/usr/bin/busybox
+# What `make bench` measures beside lguest, once it was asked for.
+ruler=$host/ruler
 
 # HOST says which kernel the VM boots: debian (Debian's own), debug or small (built here).
 HOST=${HOST:-debian}
