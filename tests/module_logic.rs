@@ -10,5 +10,11 @@ mod addr;
 mod decode;
 #[path = "../generated/module/arch/desc.rs"]
 mod desc;
+#[path = "../generated/module/arch/measures.rs"]
+mod measures;
+#[path = "../generated/module/arch/paravirt.rs"]
+mod paravirt;
 #[path = "../generated/module/walk.rs"]
 mod walk;
+#[path = "../generated/module/arch/xstate.rs"]
+mod xstate;

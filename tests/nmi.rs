@@ -3,49 +3,10 @@
 
 mod common;
 
-use common::{Machine, Vm, start_vm};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use common::{Machine, qmp::Qmp, start_vm};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
-
-/// A connection to QEMU, which obeys commands in JSON.
-struct Qmp {
-    answers: BufReader<UnixStream>,
-}
-
-impl Qmp {
-    /// Connects as soon as QEMU listens.
-    fn connect(socket: &Path, vm: &mut Vm) -> Option<Self> {
-        while vm.runs() {
-            if let Ok(stream) = UnixStream::connect(socket) {
-                let mut qmp = Self {
-                    answers: BufReader::new(stream),
-                };
-                qmp.answers.read_line(&mut String::new()).ok()?;
-                return qmp.execute("qmp_capabilities").then_some(qmp);
-            }
-            sleep(Duration::from_millis(20));
-        }
-        None
-    }
-
-    /// Whether QEMU did it. Events that it tells in between do not matter.
-    fn execute(&mut self, command: &str) -> bool {
-        if writeln!(self.answers.get_mut(), "{{\"execute\":\"{command}\"}}").is_err() {
-            return false;
-        }
-        let mut line = String::new();
-        while self.answers.read_line(&mut line).is_ok_and(|len| len > 0) {
-            if line.contains("\"return\"") {
-                return true;
-            }
-            line.clear();
-        }
-        false
-    }
-}
 
 /// Cases that keep Guests busy in every way: in both rings, in system calls, in traps, coming and going.
 const CASES: &str =

@@ -5,6 +5,7 @@
 
 pub mod copy;
 pub mod gdb;
+pub mod qmp;
 pub mod switcher;
 pub mod transcript;
 

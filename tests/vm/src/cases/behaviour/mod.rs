@@ -5,6 +5,7 @@ mod emulation;
 mod hypercalls;
 mod interrupts;
 mod launcher;
+mod lent;
 mod migration;
 mod neighbour;
 mod paging;
@@ -29,6 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
         neighbour::cases(),
         launcher::cases(),
         segments::cases(),
+        lent::cases(),
     ]
     .into_iter()
     .flatten()
