@@ -132,7 +132,7 @@ impl Locator {
             .iter()
             .rposition(|part| *part == name)
             .map(|at| parts[at + 1..].join("/"));
-        if let Some(found) = behind.as_deref().and_then(|path| known(Path::new(path))) {
+        if let Some(found) = behind.and_then(|path| known(&normal(Path::new(&path)))) {
             return Some(found);
         }
         if path.starts_with('/') {
@@ -250,6 +250,31 @@ fn normal(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_was_compiled_in_another_place() {
+        let book = tempfile::tempdir().unwrap();
+        let out = book.path().join("generated");
+        let mut locator = Locator::new(book.path(), &out);
+        let (version, hash) = (map::VERSION, String::new());
+        let file = map::FileMap {
+            hash,
+            lines: 0,
+            spans: Vec::new(),
+        };
+        locator.names.insert("abi.rs".to_owned());
+        locator.map = Some(LineMap {
+            version,
+            sources: Vec::new(),
+            fragments: Vec::new(),
+            files: [("abi/abi.rs".to_owned(), file)].into(),
+            pending: [].into(),
+        });
+        for path in ["/run/generated/abi/abi.rs", "/run/generated/module/../abi/abi.rs"] {
+            assert_eq!(locator.generated(path), Some("abi/abi.rs"), "{path}");
+        }
+        assert_eq!(locator.generated("/run/generated/other/abi.rs"), None);
+    }
 
     #[test]
     fn a_line_of_assembly_with_its_operands_filled_in() {
