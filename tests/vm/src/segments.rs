@@ -249,8 +249,11 @@ pub fn read_with(
             ".endm",
             "mov rax, [r12]", "mov ds, eax",
             "mov rax, [r12 + 8]", "mov es, eax",
-            "mov rax, [r12 + 16]", "mov fs, eax",
-            "mov rax, [r12 + 24]", "mov gs, eax",
+            // Null they are already; loading it again may lose a base that Linux remembers.
+            "mov rax, [r12 + 16]", "test eax, eax", "jz 6f", "mov fs, eax",
+            "6:",
+            "mov rax, [r12 + 24]", "test eax, eax", "jz 7f", "mov gs, eax",
+            "7:",
             "cmp qword ptr [r12 + {set}], 0", "je 2f",
             "mov rax, [r12 + {bases}]", "wrfsbase rax",
             "2:",
