@@ -136,7 +136,11 @@ impl Switcher {
             .ok_or("the IDT is not mapped")?;
         let stubs: Vec<u64> = gdb.read(idt, 4096)?.chunks_exact(16).map(handler).collect();
         // A Guest's own handlers may be among them.
-        let first = stubs.iter().copied().filter(|at| in_slot(*at, levels)).min();
+        let first = stubs
+            .iter()
+            .copied()
+            .filter(|at| in_slot(*at, levels))
+            .min();
         let first = first.ok_or("the IDT leads nowhere in the slot")? & !0xfff;
         let mut switcher = Self {
             instructions: code.instructions(first),
@@ -189,9 +193,9 @@ impl Switcher {
 
     /// Whether an instruction belongs to a loop for speculation to be caught in: PAUSE, LFENCE and a jump back. No CPU gets there.
     fn only_guessed(&self, index: usize) -> bool {
-        let from_here = self.instructions[index..].iter();
-        let waits = |one: &&Instruction| matches!(one.mnemonic, Mnemonic::Pause | Mnemonic::Lfence);
-        let jump = from_here.skip_while(waits).next();
+        let mut from_here = self.instructions[index..].iter();
+        let waits = |one: &Instruction| matches!(one.mnemonic, Mnemonic::Pause | Mnemonic::Lfence);
+        let jump = from_here.find(|one| !waits(one));
         jump.and_then(|jump| jump.target).is_some_and(|begin| {
             let loops = |one: &&Instruction| one.at == begin && one.mnemonic == Mnemonic::Pause;
             begin <= self.instructions[index].at && self.instructions.iter().any(|one| loops(&one))
@@ -231,7 +235,10 @@ impl Switcher {
         for leaf in leaves.iter().filter(|leaf| !leaf.executable()) {
             let page = gdb.read(leaf.phys(), 4096)?;
             let name = format!("{:#x}", leaf.virt & 0x1f_ffff);
-            findings.extend(self.secrets_on(&page).map(|found| format!("{found} on the data page at {name}")));
+            findings.extend(
+                self.secrets_on(&page)
+                    .map(|found| format!("{found} on the data page at {name}")),
+            );
         }
         Ok(findings)
     }

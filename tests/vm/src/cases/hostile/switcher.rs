@@ -118,7 +118,9 @@ fn only_this(code: &[u8], index: usize, page: &[u8], at: u64) -> Outcome {
         "{at:#x} is not the Switcher's code from byte {differs:x?} on"
     );
     // Nothing, or what traps.
-    let more = page[part.len()..].iter().position(|byte| !matches!(byte, 0 | 0xcc));
+    let more = page[part.len()..]
+        .iter()
+        .position(|byte| !matches!(byte, 0 | 0xcc));
     check!(
         more.is_none(),
         "{at:#x}: behind the Switcher's {:#x} bytes there are others",
