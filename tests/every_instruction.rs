@@ -357,11 +357,7 @@ fn connect(vm: &mut Vm, socket: &std::path::Path) -> Answer<Gdb> {
 }
 
 /// Boots, shoots and looks at what is left.
-fn under_fire(
-    name: &str,
-    machine: Machine,
-    shots: impl Fn(&mut Range) -> Answer<()>,
-) {
+fn under_fire(name: &str, machine: Machine, shots: impl Fn(&mut Range) -> Answer<()>) {
     let socket = top().join("target/vm").join(format!("{name}.gdb"));
     let _ = std::fs::remove_file(&socket);
     let qemu_args = format!("-gdb unix:{},server=on,wait=off", socket.display());
@@ -443,9 +439,11 @@ fn an_event_at_every_instruction_of_the_switcher() {
 
 #[test]
 fn an_nmi_at_some_instructions_with_two_cpus_and_five_levels() {
-    under_fire("some-instructions", Machine { cpu: "max", smp: 2 }, |range| {
-        at_every(7, range, &[Event::Nmi])
-    });
+    under_fire(
+        "some-instructions",
+        Machine { cpu: "max", smp: 2 },
+        |range| at_every(7, range, &[Event::Nmi]),
+    );
 }
 
 #[test]

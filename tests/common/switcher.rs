@@ -27,6 +27,8 @@ pub struct Instruction {
     /// Where that is, for people: symbol and distance, and what it does.
     name: String,
     mnemonic: Mnemonic,
+    /// Where it jumps to, always.
+    target: Option<u64>,
 }
 
 impl fmt::Display for Instruction {
@@ -86,6 +88,8 @@ impl Code {
                 at: one.ip(),
                 name: format!("{symbol}+{:#x} `{text}`", distance - begin),
                 mnemonic: one.mnemonic(),
+                target: (one.mnemonic() == Mnemonic::Jmp && one.is_jmp_short_or_near())
+                    .then(|| one.near_branch_target()),
             });
         }
         all
@@ -132,7 +136,11 @@ impl Switcher {
             .ok_or("the IDT is not mapped")?;
         let stubs: Vec<u64> = gdb.read(idt, 4096)?.chunks_exact(16).map(handler).collect();
         // A Guest's own handlers may be among them.
-        let first = stubs.iter().copied().filter(|at| in_slot(*at, levels)).min();
+        let first = stubs
+            .iter()
+            .copied()
+            .filter(|at| in_slot(*at, levels))
+            .min();
         let first = first.ok_or("the IDT leads nowhere in the slot")? & !0xfff;
         let mut switcher = Self {
             instructions: code.instructions(first),
@@ -183,11 +191,24 @@ impl Switcher {
         self.instructions.iter().filter(returns).map(|one| one.at)
     }
 
+    /// Whether an instruction belongs to a loop for speculation to be caught in: PAUSE, LFENCE and a jump back. No CPU gets there.
+    fn only_guessed(&self, index: usize) -> bool {
+        let mut from_here = self.instructions[index..].iter();
+        let waits = |one: &Instruction| matches!(one.mnemonic, Mnemonic::Pause | Mnemonic::Lfence);
+        let jump = from_here.find(|one| !waits(one));
+        jump.and_then(|jump| jump.target).is_some_and(|begin| {
+            let loops = |one: &&Instruction| one.at == begin && one.mnemonic == Mnemonic::Pause;
+            begin <= self.instructions[index].at && self.instructions.iter().any(|one| loops(&one))
+        })
+    }
+
     /// All instructions that mean something, of the stubs those that are used.
     pub fn worth_a_shot(&self) -> impl Iterator<Item = &Instruction> {
         let begin = self.instructions[0].at;
         let (stubs, size) = (begin..begin + 256 * 16, 16);
-        self.instructions.iter().filter(move |one| {
+        let real = |(index, _): &(usize, &Instruction)| !self.only_guessed(*index);
+        let all = self.instructions.iter().enumerate().filter(real);
+        all.map(|(_, one)| one).filter(move |one| {
             let filling = matches!(one.mnemonic, Mnemonic::Nop | Mnemonic::Int3);
             let used = USED.map(u64::from).contains(&((one.at - begin) / size));
             !filling && (used || !stubs.contains(&one.at))
@@ -214,7 +235,10 @@ impl Switcher {
         for leaf in leaves.iter().filter(|leaf| !leaf.executable()) {
             let page = gdb.read(leaf.phys(), 4096)?;
             let name = format!("{:#x}", leaf.virt & 0x1f_ffff);
-            findings.extend(self.secrets_on(&page).map(|found| format!("{found} on the data page at {name}")));
+            findings.extend(
+                self.secrets_on(&page)
+                    .map(|found| format!("{found} on the data page at {name}")),
+            );
         }
         Ok(findings)
     }

@@ -33,8 +33,7 @@ mod victims;
 use harness::Case;
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "usage: vmtests [--dangerous] [--list] [--times] [--exact] [--ignore=TEXT] [FILTER...] [-FILTER...]";
+const USAGE: &str = "usage: vmtests [--dangerous] [--list] [--times] [--exact] [--ignore=TEXT] [FILTER...] [-FILTER...]";
 
 /// What the command line asks for.
 #[derive(Debug, Default, PartialEq, Eq)]

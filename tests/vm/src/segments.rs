@@ -91,7 +91,12 @@ impl Descriptor {
         // 0x11: write, in the newer way.
         Call {
             gate: Gate::Syscall,
-            words: [libc::SYS_modify_ldt as u64, 0x11, self.low(), size_of::<Self>() as u64],
+            words: [
+                libc::SYS_modify_ldt as u64,
+                0x11,
+                self.low(),
+                size_of::<Self>() as u64,
+            ],
         }
     }
 
@@ -109,7 +114,14 @@ impl Descriptor {
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_32BIT;
         let len = NonZeroUsize::new(PAGE as usize).expect("a page");
         // SAFETY: a new mapping.
-        let at = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) };
+        let at = unsafe {
+            mmap_anonymous(
+                None,
+                len,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                flags,
+            )
+        };
         let at = at.expect("mmap below 4 GiB").cast::<Self>();
         // SAFETY: it has room for one, and is nobody else's.
         unsafe { at.write(self) };
@@ -139,10 +151,14 @@ impl Call {
         // SAFETY: calls that only read a descriptor of ours; RBX is put back.
         unsafe {
             match self.gate {
-                Gate::Syscall => core::arch::asm!("syscall", inlateout("rax") number => answer, in("rdi") a, in("rsi") b,
-                    in("rdx") c, out("rcx") _, out("r11") _),
-                Gate::Int80 => core::arch::asm!("xchg rbx, rdi", "int 0x80", "xchg rbx, rdi", inlateout("rax") number => answer,
-                    inout("rdi") a => _, out("r8") _, out("r9") _, out("r10") _, out("r11") _),
+                Gate::Syscall => {
+                    core::arch::asm!("syscall", inlateout("rax") number => answer, in("rdi") a, in("rsi") b,
+                    in("rdx") c, out("rcx") _, out("r11") _)
+                }
+                Gate::Int80 => {
+                    core::arch::asm!("xchg rbx, rdi", "int 0x80", "xchg rbx, rdi", inlateout("rax") number => answer,
+                    inout("rdi") a => _, out("r8") _, out("r9") _, out("r10") _, out("r11") _)
+                }
             }
         }
         // An int in a long.
@@ -249,8 +265,11 @@ pub fn read_with(
             ".endm",
             "mov rax, [r12]", "mov ds, eax",
             "mov rax, [r12 + 8]", "mov es, eax",
-            "mov rax, [r12 + 16]", "mov fs, eax",
-            "mov rax, [r12 + 24]", "mov gs, eax",
+            // Null they are already; loading it again may lose a base that Linux remembers.
+            "mov rax, [r12 + 16]", "test eax, eax", "jz 6f", "mov fs, eax",
+            "6:",
+            "mov rax, [r12 + 24]", "test eax, eax", "jz 7f", "mov gs, eax",
+            "7:",
             "cmp qword ptr [r12 + {set}], 0", "je 2f",
             "mov rax, [r12 + {bases}]", "wrfsbase rax",
             "2:",

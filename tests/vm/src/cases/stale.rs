@@ -30,8 +30,11 @@ const REGISTERS: [(&str, Register); 4] = [
     ("gs", Register::Gs),
 ];
 
+/// Its name, and the descriptor afterwards.
+type Change = (&'static str, fn(u32) -> Descriptor);
+
 /// What becomes of a descriptor.
-const CHANGES: [(&str, fn(u32) -> Descriptor); 6] = [
+const CHANGES: [Change; 6] = [
     ("emptied", Descriptor::empty),
     ("taken-away", Descriptor::absent),
     ("made-code", Descriptor::code),
@@ -65,7 +68,7 @@ impl Register {
     }
 
     /// What may become of its descriptor.
-    fn changes(self) -> &'static [(&'static str, fn(u32) -> Descriptor)] {
+    fn changes(self) -> &'static [Change] {
         &CHANGES[..CHANGES.len() - usize::from(!self.has_base())]
     }
 

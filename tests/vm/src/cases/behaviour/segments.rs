@@ -56,7 +56,11 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         Case::new("segments/fs-and-gs-are-kept-with-their-bases", || {
             // Without FSGSBASE, programs cannot give a selector another base.
-            let bases = if host::has("fsgsbase") { &BASES[..] } else { &BASES[..1] };
+            let bases = if host::has("fsgsbase") {
+                &BASES[..]
+            } else {
+                &BASES[..1]
+            };
             let mut all = Vec::new();
             for fs in WITH_BASE {
                 for gs in WITH_BASE {

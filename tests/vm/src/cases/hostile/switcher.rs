@@ -101,11 +101,11 @@ fn host_pointer(word: u64) -> bool {
     upper_half && !guests_own && !small_negative && !in_slot
 }
 
-/// Whether a word looks like a CR3 of the Host's, with whatever label: the address of a page of the Host's memory. What lies in
-/// the first megabyte is no table, and too often a small number.
+/// Whether a word looks like a CR3 of the Host's, with whatever label: the address of a page of the Host's memory. In
+/// the first 16 MiB there are few tables, and many small numbers.
 fn host_table(word: u64, memory_end: u64) -> bool {
     const LABELS: u64 = 0x80f;
-    (1 << 20..memory_end).contains(&word) && word & 0xfff & !LABELS == 0
+    (16 << 20..memory_end).contains(&word) && word & 0xfff & !LABELS == 0
 }
 
 /// Fails unless a page holds this part of the code, and behind it nothing.
@@ -118,7 +118,9 @@ fn only_this(code: &[u8], index: usize, page: &[u8], at: u64) -> Outcome {
         "{at:#x} is not the Switcher's code from byte {differs:x?} on"
     );
     // Nothing, or what traps.
-    let more = page[part.len()..].iter().position(|byte| !matches!(byte, 0 | 0xcc));
+    let more = page[part.len()..]
+        .iter()
+        .position(|byte| !matches!(byte, 0 | 0xcc));
     check!(
         more.is_none(),
         "{at:#x}: behind the Switcher's {:#x} bytes there are others",
@@ -211,16 +213,17 @@ pub(super) fn cases() -> Vec<Case> {
         },
         hostile("switcher/code-pages-hold-nothing-else", || {
             let code = slot::code()?;
+            let each = code.len().div_ceil(PAGE as usize);
+            // Before this thread is pinned to one of them.
+            let want = each * host::cpus().len();
             let mut parts = 0;
             on_every_page(|page| match (copy(page)?, copy_data(page)?) {
                 (Some(ram), None) => {
-                    let index = parts % code.len().div_ceil(PAGE as usize);
                     parts += 1;
-                    only_this(&code, index, &ram.bytes(FREE, PAGE), page)
+                    only_this(&code, (parts - 1) % each, &ram.bytes(FREE, PAGE), page)
                 }
                 _ => Ok(()),
             })?;
-            let want = code.len().div_ceil(PAGE as usize) * host::cpus().len();
             check!(parts == want, "of {want} pages of code {parts} can be read");
             Ok(())
         }),
