@@ -153,7 +153,8 @@ fn load_with(parameters: &CStr) -> Outcome {
         Mode::empty(),
     )
     .map_err(|e| format!("{path}: {e}"))?;
-    finit_module(&file, parameters, ModuleInitFlags::empty()).map_err(|e| format!("loading {path}: {e}"))
+    finit_module(&file, parameters, ModuleInitFlags::empty())
+        .map_err(|e| format!("loading {path}: {e}"))
 }
 
 fn unload() -> nix::Result<()> {
@@ -237,17 +238,20 @@ pub(super) fn cases() -> Vec<Case> {
             bystander.finish()
         }),
     ];
-    cases.push(Case::new("module/the-switchers-place-is-drawn-by-lot", || {
-        same("with fixed=1", switcher_is_at_the_beginning()?, true)?;
-        unload().map_err(|e| format!("unloading: {e}"))?;
-        load_with(c"")?;
-        wait_until("the device is there again", || Device::try_open().is_ok())?;
-        let by_chance = switcher_is_at_the_beginning();
-        unload().map_err(|e| format!("unloading: {e}"))?;
-        load()?;
-        wait_until("the device is there again", || Device::try_open().is_ok())?;
-        same("without", by_chance?, false)
-    }));
+    cases.push(Case::new(
+        "module/the-switchers-place-is-drawn-by-lot",
+        || {
+            same("with fixed=1", switcher_is_at_the_beginning()?, true)?;
+            unload().map_err(|e| format!("unloading: {e}"))?;
+            load_with(c"")?;
+            wait_until("the device is there again", || Device::try_open().is_ok())?;
+            let by_chance = switcher_is_at_the_beginning();
+            unload().map_err(|e| format!("unloading: {e}"))?;
+            load()?;
+            wait_until("the device is there again", || Device::try_open().is_ok())?;
+            same("without", by_chance?, false)
+        },
+    ));
     cases.push(Case::slow("module/unloads-and-loads-again", || {
         for round in 0..10 {
             unload().map_err(|e| format!("unloading, round {round}: {e}"))?;
