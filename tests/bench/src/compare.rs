@@ -26,21 +26,17 @@ pub struct Comparison {
 }
 
 impl Difference {
-    /// By which part of the former figure it changed; nothing if it is only in one of both.
-    fn share(&self) -> Option<f64> {
-        let (before, now) = (self.before?, self.now?);
-        Some(now.0 as f64 / before.0.max(1) as f64 - 1.0)
-    }
-
     fn is_ours(&self) -> bool {
         matches!(self.system, System::Lguest | System::Undefended)
     }
 
     /// Whether it is worth a line: what others need of privileged instructions is not.
     fn is_told(&self) -> bool {
-        let privileged = |counts: Option<(u64, u64)>| counts.map(|counts| counts.1);
-        self.share().is_none_or(|share| share.abs() >= SLIGHT)
-            || self.is_ours() && privileged(self.before) != privileged(self.now)
+        let (Some(before), Some(now)) = (self.before, self.now) else {
+            return true;
+        };
+        before.0.abs_diff(now.0) * 1000 >= before.0 * SLIGHT_PER_MILLE
+            || self.is_ours() && before.1 != now.1
     }
 
     /// Whether this book's Guest pays more than before: a hundredth of the instructions, or one privileged instruction.
@@ -54,9 +50,9 @@ impl Difference {
     }
 }
 
-/// A share of the whole that is not worth a line, where nothing else changed: code that lies elsewhere meets the Host's ticks
+/// Fewer thousandths are not worth a line, where nothing else changed: code that lies elsewhere meets the Host's ticks
 /// elsewhere.
-const SLIGHT: f64 = 0.005;
+const SLIGHT_PER_MILLE: u64 = 5;
 
 /// Compares a measurement with a kept one.
 pub fn compare(before: &Figures, now: &Figures) -> Comparison {
@@ -122,7 +118,7 @@ impl fmt::Display for Comparison {
                 "{} figures: {told} differ from the baseline, {} more by less than {} %",
                 self.common,
                 all - told,
-                SLIGHT * 100.0
+                SLIGHT_PER_MILLE as f64 / 10.0
             ),
         }
     }
@@ -139,7 +135,7 @@ impl fmt::Display for Difference {
         )?;
         match (self.before, self.now) {
             (Some(before), Some(now)) => {
-                let change = self.share().unwrap_or_default() * 100.0;
+                let change = (now.0 as f64 / before.0.max(1) as f64 - 1.0) * 100.0;
                 write!(f, "{:>9} -> {:>9} {change:>+8.1} %", before.0, now.0)?;
                 if before.1 != now.1 {
                     write!(f, ", privileged {} -> {}", before.1, now.1)?;
