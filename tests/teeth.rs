@@ -188,3 +188,38 @@ fn the_table_is_up_to_date() {
         edited(rule, &dir);
     }
 }
+
+/// The table as the page shows it.
+fn table() -> String {
+    let mut table = "| rule | in | shown by | without it |\n|---|---|---|---|\n".to_owned();
+    for rule in RULES {
+        let mut files: Vec<String> = rule
+            .without
+            .iter()
+            .map(|(file, ..)| format!("`{file}`"))
+            .collect();
+        files.dedup();
+        let end = match rule.sign {
+            "the VM ended before the command did" => "the machine is reset".to_owned(),
+            "the Host's kernel complained" => "the Host's kernel dies".to_owned(),
+            sign => format!("`{}` fails", sign.trim_start_matches("FAIL ")),
+        };
+        table += &format!(
+            "| {} | {} | {:?} | {end} |\n",
+            rule.name,
+            files.join(", "),
+            rule.shown_by
+        );
+    }
+    table
+}
+
+#[test]
+fn the_page_has_the_table() {
+    let page = fs::read_to_string(top().join("chapters/M200-teeth.md")).expect("the page");
+    let table = table();
+    assert!(
+        page.contains(&table),
+        "chapters/M200-teeth.md lacks this table:\n{table}"
+    );
+}

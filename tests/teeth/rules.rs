@@ -69,7 +69,7 @@ pub const RULES: &[Rule] = &[
         )],
         shown_by: Qemu,
         cases: "syscall/what-the-entry-finds",
-        sign: "the VM ended before the command did",
+        sign: "FAIL syscall/what-the-entry-finds",
     },
     Rule {
         name: "LSTAR is the Host's again",
@@ -134,8 +134,8 @@ pub const RULES: &[Rule] = &[
             "let _ = base;",
         )],
         shown_by: Qemu,
-        cases: "launcher/segment-",
-        sign: "FAIL launcher/segment-",
+        cases: "segments/",
+        sign: "FAIL segments/fs-and-gs-are-kept-with-their-bases",
     },
     Rule {
         name: "the local table is the Launcher's again",
@@ -145,8 +145,8 @@ pub const RULES: &[Rule] = &[
             "let _ = self.ldt;",
         )],
         shown_by: Qemu,
-        cases: "launcher/segment-registers-kept stale",
-        sign: "FAIL ",
+        cases: "segments/",
+        sign: "FAIL segments/ds-and-es-are-kept",
     },
     Rule {
         name: "the Host's TSS is not busy when it is loaded",
