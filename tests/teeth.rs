@@ -155,7 +155,7 @@ each! {
     #[ignore = "make teeth"] nobody_enters_with_global_pages_on: "nobody enters with global pages on";
     #[ignore = "make teeth"] supervisor_cet_is_clear: "S_CET is clear";
     lstar_leads_to_our_stub: "LSTAR leads to our stub";
-    #[ignore = "make teeth"] lstar_is_the_hosts_again: "LSTAR is the Host's again";
+    #[ignore = "make teeth"] what_was_lent_is_the_hosts_again: "LSTAR and the like are the Host's again";
     #[ignore = "make teeth"] sysenter_is_off: "SYSENTER is off";
     #[ignore = "make teeth"] dr7_is_clear: "DR7 is clear";
     #[ignore = "make teeth"] dr7_is_the_hosts_again: "DR7 is the Host's again";
@@ -163,7 +163,8 @@ each! {
     #[ignore = "make teeth"] gs_base_is_the_launchers_again: "the base of GS is the Launcher's again";
     #[ignore = "make teeth"] the_local_table_is_the_launchers_again: "the local table is the Launcher's again";
     #[ignore = "make teeth"] the_hosts_tss_is_not_busy: "the Host's TSS is not busy when it is loaded";
-    #[ignore = "make teeth"] the_direction_flag_is_clear: "the direction flag is clear";
+    #[ignore = "make teeth"] the_hosts_tables_come_before_its_stack: "the Host's tables come before its stack";
+    #[ignore = "make teeth"] the_task_register_comes_before_the_gdt: "the task register comes before the GDT that cannot be written";
     #[ignore = "make teeth"] the_fpu_is_the_guests_own: "the FPU's registers are the Guest's own";
     #[ignore = "make teeth"] pkru_is_the_launchers_again: "PKRU is the Launcher's again";
 }
