@@ -6,7 +6,10 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # Which kernel the VM boots: debian, Debian's own; debug, one built here that watches itself; small.
 HOST ?= debian
-export HOST KERNEL_SERIES LINUX_SRC
+# Which machine plays the CPU that it runs on: qemu, or bochs, slower and truer.
+MACHINE ?= qemu
+export HOST MACHINE KERNEL_SERIES LINUX_SRC
+emulator := $(if $(filter bochs,$(MACHINE)),,qemu)
 Q := $(if $(V),,@)
 
 # Make's job server is closed to commands that are not make, and cargo complains of that: it sees none.
@@ -64,7 +67,7 @@ tangle: ## Turn the chapters into code, in generated/
 	$(Q)scripts/need cargo
 	$(Q)env -u MAKEFLAGS -u MFLAGS cargo run $(call cargo_quiet,$(tangle_bin)) --target-dir $(tangle_dir) -p tangle --no-default-features --features cli --bin tangle
 
-run: payload ## Boot the Host in QEMU and a Guest in it, on this terminal
+run: payload ## Boot the Host in QEMU or Bochs (MACHINE=) and a Guest in it, on this terminal
 	$(Q)[ -e $(payload)/bin -a -e $(payload)/guests ] || { echo "As of $(AS_OF) there is no Guest yet, or nobody to run it. Look around in the Host: make vm AS_OF=$(AS_OF)" >&2; exit 1; }
 	$(Q)scripts/vm --root $(payload) --name run lguest run $(GUEST) $(GUEST_ARGS)
 
@@ -106,6 +109,18 @@ test-debug: ## The tests in the VM, on a Host that checks itself: HOST=debug
 	$(Q)$(MAKE) HOST=debug payload vmtests
 	$(Q)HOST=debug scripts/test --vm $(TESTS)
 
+test-bochs: ## The tests in the VM, on another program's idea of an x86: MACHINE=bochs
+	$(Q)$(MAKE) MACHINE=bochs payload vmtests
+	$(Q)MACHINE=bochs scripts/test --vm $(TESTS)
+
+teeth: ## Take each rule out of the module and see that a test notices (TESTS=part-of-a-name)
+	$(Q)scripts/need cargo qemu
+	$(Q)$(MAKE) payload vmtests
+	$(Q)env -u MAKEFLAGS -u MFLAGS cargo test --quiet --test teeth -- --include-ignored --nocapture --test-threads=1 $(TESTS)
+
+check-host: ## Say what this very machine has of which the module must know, and whether it would run here
+	@scripts/check-host
+
 bench: payload ruler ## Count what every operation costs, here and elsewhere, and redraw the book's table and plot
 	$(Q)scripts/bench book
 
@@ -138,13 +153,13 @@ help: ## This list
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nAS_OF=L010 with run, vm or debug: the system as it stands at the end of that chapter (make states).\n'
-	@printf 'HOST=debian|debug|small chooses the kernel; CPU=, SMP=, MEM= and ACCEL= the machine (scripts/vm --help).\n'
+	@printf 'HOST=debian|debug|small chooses the kernel; MACHINE=qemu|bochs, CPU=, SMP=, MEM= and ACCEL= the machine (scripts/vm --help).\n'
 
 # --- Parts ------------------------------------------------------------------------------------------------------
 
 # What runs here and what runs there are built side by side.
 payload: tangle
-	$(Q)scripts/need cargo qemu
+	$(Q)scripts/need cargo $(emulator)
 	$(if $(AS_OF),$(Q)scripts/state $(AS_OF))
 	$(Q)$(MAKE) -j2 parts
 
@@ -196,5 +211,5 @@ mdbook:
 serve := mdbook serve --dest-dir target/book --port $(PORT)
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
-.PHONY: tangle run vm debug book serve watch test states test-debug bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
+.PHONY: tangle run vm debug book serve watch test states test-debug test-bochs teeth check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
 	payload parts launcher guest module vmtests ruler mdbook

@@ -18,6 +18,14 @@ ROOT_PACKAGES=(
 )
 # What a Host built here adds: the sanitizers of Rust code want clang for the C code beside it.
 CLANG_PACKAGES=(clang lld llvm)
+# What MACHINE=bochs adds: a compiler for Bochs, its BIOS, and what makes a disc that boots.
+BOCHS_PACKAGES=(g++ bochsbios vgabios isolinux syslinux-common xorriso)
+BOCHS_OPTIONS=(
+	--enable-cpu-level=6 --enable-x86-64 --enable-smp --enable-vmx=2 --enable-svm --enable-protection-keys --enable-cet
+	--enable-avx --enable-evex --enable-amx --enable-uintr --enable-memtype
+	--enable-repeat-speedups --enable-fast-function-calls --enable-handlers-chaining
+	--with-nogui --disable-plugins --disable-docbook --disable-large-ramfile --disable-show-ips --disable-stats CFLAGS=-O2 CXXFLAGS=-O2
+)
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${LGUEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lguest-book}
@@ -29,6 +37,10 @@ root=$host/root
 busybox=$root/usr/bin/busybox
 # What `make bench` measures beside lguest, once it was asked for.
 ruler=$host/ruler
+# Bochs is compiled again when anything that decides about it changes.
+bochs=$host/bochs
+bochs_patch=$top/scripts/bochs.patch
+bochs_version=bochs-$(printf '%s\n' "${BOCHS_PACKAGES[@]}" "${BOCHS_OPTIONS[@]}" | cat - "$bochs_patch" | sha256sum | cut -c 1-8)
 
 # HOST says which kernel the VM boots: debian (Debian's own), debug or small (built here).
 HOST=${HOST:-debian}

@@ -15,10 +15,29 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// The machine that QEMU plays.
+/// The program that plays a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emulator {
+    /// Fast, with a TLB that forgets all at every change of tables.
+    Qemu,
+    /// Another reading of the manual, whose TLB keeps what a CPU would keep.
+    Bochs,
+}
+
+impl Emulator {
+    /// What MACHINE says of it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu",
+            Self::Bochs => "bochs",
+        }
+    }
+}
+
+/// The machine that an emulator, QEMU if nothing is said, plays.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
-    /// QEMU's name of the CPU.
+    /// The emulator's name of the CPU.
     pub cpu: &'static str,
     /// Number of CPUs.
     pub smp: u32,
@@ -81,8 +100,12 @@ pub fn host() -> String {
 }
 
 /// What a VM is given: the files at their places, and a directory to work in.
+#[derive(Clone)]
 pub struct System {
     payload: PathBuf,
+    /// Files that lie over those.
+    overlay: Option<PathBuf>,
+    emulator: Emulator,
     extra: Option<PathBuf>,
     /// What it was tangled and built in, if that is not where the whole system is.
     state: Option<PathBuf>,
@@ -98,10 +121,21 @@ impl System {
             }
             System {
                 payload: top().join(format!("target/host-{}", host())),
+                overlay: None,
+                emulator: Emulator::Qemu,
                 extra: Some(vmtests()),
                 state: None,
             }
         })
+    }
+
+    /// The whole system on this emulator, with the files of `overlay` in place of its own.
+    pub fn on(emulator: Emulator, overlay: Option<PathBuf>) -> Self {
+        Self {
+            overlay,
+            emulator,
+            ..Self::whole().clone()
+        }
     }
 
     /// The system as it stands at the end of a chapter, made now.
@@ -113,6 +147,8 @@ impl System {
         let state = top().join("target/states").join(tag);
         Ok(System {
             payload: state.join(format!("host-{}", host())),
+            overlay: None,
+            emulator: Emulator::Qemu,
             extra: None,
             state: Some(state),
         })
@@ -145,6 +181,7 @@ impl System {
     ) -> Vm {
         let mut command = clean(top().join("scripts/vm"));
         command
+            .env("MACHINE", self.emulator.name())
             .env("CPU", machine.cpu)
             // Cases that look at the Switcher's pages know where they are.
             .env("MODULE_ARGS", "fixed=1")
@@ -152,6 +189,9 @@ impl System {
             .env("QEMU_ARGS", qemu_args)
             .args(["--name", name, "--timeout", "1800", "--root"])
             .arg(&self.payload);
+        if let Some(overlay) = &self.overlay {
+            command.arg("--root").arg(overlay);
+        }
         if let Some(extra) = &self.extra {
             command.arg("--extra").arg(extra);
         }

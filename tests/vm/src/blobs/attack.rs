@@ -7,6 +7,21 @@ blob! {
     READ = "mov rax, [r15 + PARAM]", "mov rbx, [rax]", "result 0, rbx", "poweroff 0";
     /// Writes parameter 1 to the address in parameter 0.
     WRITE = "mov rax, [r15 + PARAM]", "mov rbx, [r15 + PARAM + 8]", "mov [rax], rbx", "poweroff 0";
+    /// Reads a word at parameter 0 and others, each parameter 1 further on, parameter 2 of them. Results: how many could be
+    /// read, where the last of those was, where it ended.
+    READ_MANY = "mov r12, [r15 + PARAM]",
+        "mov r13, [r15 + PARAM + 16]",
+        "xor r14d, r14d",
+        "on_trap 3f",
+        "2: mov rax, [r12]",
+        "inc r14",
+        "result 1, r12",
+        "3: add r12, [r15 + PARAM + 8]",
+        "dec r13",
+        "jnz 2b",
+        "result 0, r14",
+        "result 2, r12",
+        "poweroff 0";
     /// Jumps to the address in parameter 0.
     JUMP = "mov rax, [r15 + PARAM]", "jmp rax";
 

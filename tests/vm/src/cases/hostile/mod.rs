@@ -4,6 +4,7 @@
 mod absent;
 mod dma;
 mod fpu;
+mod host_image;
 mod hypercalls;
 mod interrupts;
 mod loops;
@@ -23,6 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
     [
         hypercalls::cases(),
         memory::cases(),
+        host_image::cases(),
         privileged::cases(),
         segments::cases(),
         stack::cases(),

@@ -1,0 +1,206 @@
+//! The rules that this book argues for and no compiler knows, each with the edit that takes it out of the code.
+//!
+//! The table on the page `chapters/M200-teeth.md` is this one; a test compares them.
+
+use crate::common::Emulator;
+use Emulator::{Bochs, Qemu};
+
+/// A rule, and what happens without it.
+pub struct Rule {
+    /// A short name, as the page has it.
+    pub name: &'static str,
+    /// What takes it out: in this file of `generated/module`, this text, which is there once, becomes that.
+    pub without: &'static [(&'static str, &'static str, &'static str)],
+    /// Who shows it.
+    pub shown_by: Emulator,
+    /// The cases of `tests/vm` that run, as filters. With the rule in place they pass there.
+    pub cases: &'static str,
+    /// What is then printed: that a case fails, or how the Host dies.
+    pub sign: &'static str,
+}
+
+pub const RULES: &[Rule] = &[
+    Rule {
+        name: "global pages are off",
+        without: &[
+            (
+                "arch/lent.rs",
+                "if cr4 & cr4::PGE != 0 {\n                cpu::write_cr4(cr4 & !cr4::PGE);",
+                "if cr4 == 0 {\n                cpu::write_cr4(cr4 & !cr4::PGE);",
+            ),
+            (
+                "arch/switcher.rs",
+                "if cpu::read_cr4() & cr4::PGE != 0 {",
+                "if cpu::read_cr4() & cr4::PGE == 1 {",
+            ),
+        ],
+        shown_by: Bochs,
+        cases: "hostile/host-image",
+        sign: "FAIL hostile/host-image/no-page-can-be-read",
+    },
+    Rule {
+        name: "nobody enters with global pages on",
+        without: &[(
+            "arch/lent.rs",
+            "if cr4 & cr4::PGE != 0 {\n                cpu::write_cr4(cr4 & !cr4::PGE);",
+            "if cr4 == 0 {\n                cpu::write_cr4(cr4 & !cr4::PGE);",
+        )],
+        shown_by: Qemu,
+        cases: "start/",
+        sign: "FAIL start/",
+    },
+    Rule {
+        name: "S_CET is clear",
+        without: &[(
+            "arch/lent.rs",
+            "Lent::take(msr::S_CET, |_| 0)",
+            "Lent::take(msr::S_CET, |own| own)",
+        )],
+        shown_by: Bochs,
+        cases: "start/ trap/ syscall/",
+        sign: "FAIL ",
+    },
+    Rule {
+        name: "LSTAR leads to our stub",
+        without: &[(
+            "arch/lent.rs",
+            "Lent::take(msr::LSTAR, |_| syscall)",
+            "Lent::take(msr::LSTAR, |own| if syscall == 0 { syscall } else { own })",
+        )],
+        shown_by: Qemu,
+        cases: "syscall/what-the-entry-finds",
+        sign: "FAIL syscall/what-the-entry-finds",
+    },
+    Rule {
+        name: "LSTAR and the like are the Host's again",
+        without: &[(
+            "arch/lent.rs",
+            "for lent in self.registers.into_iter().flatten() {\n                lent.give_back();",
+            "for lent in self.registers.into_iter().flatten() {\n                core::mem::forget(lent);",
+        )],
+        shown_by: Qemu,
+        cases: "start/",
+        sign: "the Host's kernel complained",
+    },
+    Rule {
+        name: "SYSENTER is off",
+        without: &[(
+            "arch/lent.rs",
+            "cpu::write_msr(msr::SYSENTER_CS, 0);",
+            "cpu::write_msr(msr::SYSENTER_CS, sysenter[0]);",
+        )],
+        shown_by: Bochs,
+        cases: "hostile/ring3/sysenter",
+        sign: "FAIL hostile/ring3/sysenter",
+    },
+    Rule {
+        name: "DR7 is clear",
+        without: &[(
+            "arch/lent.rs",
+            "cpu::write_dr7(DR7_NONE);",
+            "cpu::write_dr7(dr7);",
+        )],
+        shown_by: Qemu,
+        cases: "launcher/breakpoints-kept",
+        sign: "FAIL launcher/breakpoints-kept",
+    },
+    Rule {
+        name: "DR7 is the Host's again",
+        without: &[(
+            "arch/lent.rs",
+            "cpu::write_dr7(self.dr7);",
+            "let _ = self.dr7;",
+        )],
+        shown_by: Qemu,
+        cases: "launcher/breakpoints-kept",
+        sign: "FAIL launcher/breakpoints-kept",
+    },
+    Rule {
+        name: "the base of FS is the Launcher's again",
+        without: &[(
+            "arch/segment.rs",
+            "unsafe { cpu::write_msr(msr::FS_BASE, self.fs_base) };",
+            "let _ = self.fs_base;",
+        )],
+        shown_by: Qemu,
+        cases: "launcher/segment-bases-kept",
+        sign: "FAIL launcher/segment-bases-kept",
+    },
+    Rule {
+        name: "the base of GS is the Launcher's again",
+        without: &[(
+            "arch/segment.rs",
+            "cpu::write_msr(msr::KERNEL_GS_BASE, base);",
+            "let _ = base;",
+        )],
+        shown_by: Qemu,
+        cases: "segments/",
+        sign: "FAIL segments/fs-and-gs-are-kept-with-their-bases",
+    },
+    Rule {
+        name: "the local table is the Launcher's again",
+        without: &[(
+            "arch/segment.rs",
+            "unsafe { load_local_table(self.ldt) };",
+            "let _ = self.ldt;",
+        )],
+        shown_by: Qemu,
+        cases: "segments/",
+        sign: "FAIL segments/ds-and-es-are-kept",
+    },
+    Rule {
+        name: "the Host's TSS is not busy when it is loaded",
+        without: &[(
+            "arch/switcher.S",
+            "\tandb $0xfd, ({HOST_TSS} + 5)(%rax)\n",
+            "",
+        )],
+        shown_by: Qemu,
+        cases: "start/",
+        sign: "the VM ended before the command did",
+    },
+    Rule {
+        name: "the Host's tables come before its stack",
+        without: &[(
+            "arch/switcher.S",
+            "\tmovq %rax, %cr3\n\tmovq %rsp, %rdi\n\tmovq .Lhost_rsp(%rip), %rsp\n",
+            "\tmovq %rsp, %rdi\n\tmovq .Lhost_rsp(%rip), %rsp\n\tmovq %rax, %cr3\n",
+        )],
+        shown_by: Qemu,
+        cases: "start/",
+        sign: "the VM ended before the command did",
+    },
+    Rule {
+        name: "the task register comes before the GDT that cannot be written",
+        without: &[(
+            "arch/switcher.S",
+            "\tltr %ax\n\tlgdt .Lguest_gdt(%rip)\n",
+            "\tlgdt .Lguest_gdt(%rip)\n\tltr %ax\n",
+        )],
+        shown_by: Qemu,
+        cases: "start/",
+        sign: "the VM ended before the command did",
+    },
+    Rule {
+        name: "the FPU's registers are the Guest's own",
+        without: &[(
+            "arch/fpu.rs",
+            "let guard = self.guard();\n        self.restore();",
+            "let guard = self.guard();",
+        )],
+        shown_by: Qemu,
+        cases: "hostile/fpu",
+        sign: "FAIL hostile/fpu/no-leak",
+    },
+    Rule {
+        name: "PKRU is the Launcher's again",
+        without: &[(
+            "arch/fpu.rs",
+            "unsafe { cpu::write_pkru(rights) };",
+            "let _ = rights;",
+        )],
+        shown_by: Bochs,
+        cases: "hostile/fpu/all-rights",
+        sign: "FAIL hostile/fpu/all-rights-taken-away-by-pkru",
+    },
+];
