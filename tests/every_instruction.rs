@@ -6,10 +6,10 @@
 
 mod common;
 
-use common::gdb::{Answer, Gdb, Place};
+use common::gdb::{Answer, Gdb, Place, TRAP_FLAG, ZERO_FLAG};
 use common::switcher::{Instruction, Switcher};
 use common::{Machine, Ran, Vm, start_vm, top};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -80,12 +80,14 @@ enum Way {
     Before(Event),
     /// By an event just after its first instruction.
     After(Event),
+    /// By a conditional jump, here, that on this CPU always jumps, made not to.
+    Past(u64),
     /// By a single step of the Guest's that goes on in a stub, as one does behind `mov %ss`.
     Stepping,
 }
 
 impl Way {
-    const ALL: [Self; 7] = [
+    const USUAL: [Self; 7] = [
         Self::Alone,
         Self::Before(Event::Interrupt),
         Self::Before(Event::Nmi),
@@ -99,7 +101,7 @@ impl Way {
     fn event(self) -> Option<Event> {
         match self {
             Self::Before(event) | Self::After(event) => Some(event),
-            Self::Alone | Self::Stepping => None,
+            Self::Alone | Self::Past(_) | Self::Stepping => None,
         }
     }
 }
@@ -182,10 +184,14 @@ impl Range {
                     _ => self.send(event),
                 }
             }
+            Way::Past(jump) => {
+                self.must_run_to(jump)?;
+                self.gdb.toggle(ZERO_FLAG)
+            }
             Way::Stepping => {
                 let stub = self.switcher.stub(HYPERCALL);
                 self.must_run_to(stub)?;
-                self.gdb.set_trap_flag()
+                self.gdb.toggle(TRAP_FLAG)
             }
         }
     }
@@ -195,35 +201,56 @@ impl Range {
         let mut missing: BTreeMap<u64, Instruction> =
             wanted.iter().map(|one| (one.at, one.clone())).collect();
         let mut found = Vec::new();
-        for way in Way::ALL {
-            if missing.is_empty() {
-                break;
-            }
-            self.set_out(way)?;
-            let handler = way
-                .event()
-                .map(|event| self.switcher.symbol(event.handler()));
-            let handler = handler.transpose()?;
-            let stops: Vec<u64> = missing.keys().copied().chain(handler).collect();
-            for at in &stops {
-                self.gdb.stop_at(*at)?;
-            }
-            while let Some(place) = self.gdb.go(A_WHILE)? {
-                self.gdb.pass(place.rip)?;
-                match missing.remove(&place.rip) {
-                    Some(instruction) => found.push((instruction, way)),
-                    None => break,
-                }
-            }
-            for at in stops {
-                // Whatever was reached is passed already, which is an error to say twice and no harm.
-                let _ = self.gdb.pass(at);
-            }
+        for way in Way::USUAL {
+            self.explore(way, &mut missing, &mut found)?;
+        }
+        // What only some CPUs need is behind jumps that this one never falls through.
+        let mut tried = BTreeSet::new();
+        while let Some(jump) = missing
+            .keys()
+            .filter_map(|at| self.switcher.jump_past(*at))
+            .find(|jump| !missing.contains_key(jump) && !tried.contains(jump))
+        {
+            tried.insert(jump);
+            self.explore(Way::Past(jump), &mut missing, &mut found)?;
         }
         for instruction in missing.values() {
             self.blame("never reached", instruction.to_string());
         }
         Ok(found)
+    }
+
+    /// Goes a way, and finds what of the missing it leads to.
+    fn explore(
+        &mut self,
+        way: Way,
+        missing: &mut BTreeMap<u64, Instruction>,
+        found: &mut Vec<(Instruction, Way)>,
+    ) -> Answer<()> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.set_out(way)?;
+        let handler = way
+            .event()
+            .map(|event| self.switcher.symbol(event.handler()));
+        let handler = handler.transpose()?;
+        let stops: Vec<u64> = missing.keys().copied().chain(handler).collect();
+        for at in &stops {
+            self.gdb.stop_at(*at)?;
+        }
+        while let Some(place) = self.gdb.go(A_WHILE)? {
+            self.gdb.pass(place.rip)?;
+            match missing.remove(&place.rip) {
+                Some(instruction) => found.push((instruction, way)),
+                None => break,
+            }
+        }
+        for at in stops {
+            // Whatever was reached is passed already, which is an error to say twice and no harm.
+            let _ = self.gdb.pass(at);
+        }
+        Ok(())
     }
 
     /// Sends an event before this instruction, and sees where it gets to.
@@ -295,7 +322,7 @@ impl Range {
         self.send(Event::Nmi)?;
         let stub = self.switcher.stub(2);
         self.must_run_to(stub)?;
-        self.gdb.set_trap_flag()?;
+        self.gdb.toggle(TRAP_FLAG)?;
         self.send(Event::Nmi)?;
         let handler = self.switcher.symbol(Event::Nmi.handler())?;
         self.gdb.step()?;

@@ -16,7 +16,9 @@ const PRESENT: u64 = 1;
 const LARGE: u64 = 1 << 7;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// Single steps.
-const TRAP_FLAG: u64 = 1 << 8;
+pub const TRAP_FLAG: u32 = 1 << 8;
+/// What a comparison has found equal.
+pub const ZERO_FLAG: u32 = 1 << 6;
 /// gdb's number of EFLAGS.
 const EFLAGS: usize = 17;
 
@@ -148,16 +150,13 @@ impl Gdb {
         })
     }
 
-    /// Makes the first CPU trap after its next instruction.
-    pub fn set_trap_flag(&mut self) -> Answer<()> {
+    /// Turns a flag of the first CPU over.
+    pub fn toggle(&mut self, flag: u32) -> Answer<()> {
         self.choose_first_cpu()?;
         let flags = bytes(&self.ask(&format!("p{EFLAGS:x}"))?)?;
         let flags = flags.try_into().map_err(|_| "EFLAGS of another size")?;
-        let flags = u64::from(u32::from_le_bytes(flags)) | TRAP_FLAG;
-        self.expect_ok(&format!(
-            "P{EFLAGS:x}={}",
-            hex(&(flags as u32).to_le_bytes())
-        ))
+        let flags = u32::from_le_bytes(flags) ^ flag;
+        self.expect_ok(&format!("P{EFLAGS:x}={}", hex(&flags.to_le_bytes())))
     }
 
     /// Reads physical memory.

@@ -29,6 +29,8 @@ pub struct Instruction {
     mnemonic: Mnemonic,
     /// Where it jumps to, always.
     target: Option<u64>,
+    /// Whether it jumps sometimes.
+    conditional: bool,
 }
 
 impl fmt::Display for Instruction {
@@ -90,6 +92,7 @@ impl Code {
                 mnemonic: one.mnemonic(),
                 target: (one.mnemonic() == Mnemonic::Jmp && one.is_jmp_short_or_near())
                     .then(|| one.near_branch_target()),
+                conditional: one.is_jcc_short_or_near(),
             });
         }
         all
@@ -183,6 +186,12 @@ impl Switcher {
     /// Where a vector leads.
     pub fn stub(&self, vector: u8) -> u64 {
         self.stubs[usize::from(vector)]
+    }
+
+    /// The conditional jump just before an instruction, if there is one.
+    pub fn jump_past(&self, at: u64) -> Option<u64> {
+        let before = self.instructions.iter().rfind(|one| one.at < at)?;
+        before.conditional.then_some(before.at)
     }
 
     /// Each IRETQ.
