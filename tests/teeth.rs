@@ -208,10 +208,13 @@ fn table() -> String {
             },
         };
         table += &format!(
-            "| {} | {} | {:?} | {end} |\n",
+            "| {} | {} | {} | {end} |\n",
             rule.name,
             files.join(", "),
-            rule.shown_by
+            match rule.shown_by {
+                Emulator::Qemu => "QEMU",
+                Emulator::Bochs => "Bochs",
+            }
         );
     }
     table

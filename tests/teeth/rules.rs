@@ -168,7 +168,7 @@ pub const RULES: &[Rule] = &[
         )],
         shown_by: Qemu,
         cases: "start/",
-        sign: "the VM ended before the command did",
+        sign: "FAIL start/",
     },
     Rule {
         name: "the FPU's registers are the Guest's own",
