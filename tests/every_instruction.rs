@@ -30,6 +30,9 @@ const HYPERCALL: u8 = 0x1f;
 /// Bank 1 of the first CPU: an uncorrected error whose handling can wait. Linux counts it, logs it, and goes on.
 const MACHINE_CHECK: &str = "mce 0 1 0xb000100000000000 5 0 0";
 
+/// A function of the Host's that a visit ends with, and that anybody may probe.
+const PROBED: &str = "rcu_note_context_switch";
+
 /// What comes at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -337,6 +340,30 @@ impl Range {
         self.gdb.pass(stub)
     }
 
+    /// The Host gets an NMI that the Switcher holds before anything of the Host's runs that may fault or be probed: to return from
+    /// that is an IRETQ, and lets the next NMI in at the handler's first instructions.
+    fn the_held_nmi_comes_first(&mut self) -> Answer<()> {
+        let handler = self.switcher.symbol(Event::Nmi.handler())?;
+        let probed = self.switcher.symbol(PROBED)?;
+        for way in [Way::Before(Event::Nmi), Way::After(Event::Nmi)] {
+            self.set_out(way)?;
+            self.gdb.stop_at(handler)?;
+            self.gdb.stop_at(probed)?;
+            let first = self.gdb.go(SOON)?.map(|place| place.rip);
+            self.gdb.pass(probed)?;
+            if first == Some(probed) {
+                self.blame(
+                    "code that may be probed runs before a held NMI",
+                    format!("{way:?}"),
+                );
+                let _ = self.gdb.go(SOON)?;
+            }
+            self.gdb.pass(handler)?;
+            self.gdb.step()?;
+        }
+        Ok(())
+    }
+
     /// Tells the Guests to stop, and lets go of the machine.
     fn end(mut self) -> Answer<BTreeMap<String, Vec<String>>> {
         self.must_run_to(self.gate)?;
@@ -352,7 +379,9 @@ impl Range {
 
 /// What the VM does meanwhile.
 fn script() -> String {
-    let handlers = Event::ALL.map(Event::handler).join("|");
+    let handlers = [&Event::ALL.map(Event::handler)[..], &[PROBED]]
+        .concat()
+        .join("|");
     format!(
         "grep -E ' ({handlers})$' /proc/kallsyms | while read line; do echo \"symbol $line\" >/dev/kmsg; done
         ./vmtests --victims; status=$?
@@ -480,4 +509,13 @@ fn a_debug_trap_in_the_switcher_lets_no_nmi_in() {
         smp: 1,
     };
     under_fire("debug-trap-and-nmi", machine, Range::nmis_stay_blocked);
+}
+
+#[test]
+fn the_nmi_that_is_held_comes_before_all_that_may_let_in_another() {
+    let machine = Machine {
+        cpu: "max,-la57",
+        smp: 1,
+    };
+    under_fire("held-nmi", machine, Range::the_held_nmi_comes_first);
 }
