@@ -137,17 +137,37 @@ impl Session {
 
     /// The names of the programs that the command has started and that still run, and its own.
     fn programs(&self) -> Vec<String> {
+        self.processes().into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// The same with their numbers.
+    fn processes(&self) -> Vec<(String, String)> {
         let Ok(processes) = fs::read_dir("/proc") else {
             return Vec::new();
         };
-        let name = |process: PathBuf| fs::read_to_string(process.join("comm")).ok();
+        let named = |process: PathBuf| {
+            let name = fs::read_to_string(process.join("comm")).ok()?;
+            let number = process.file_name()?.to_str()?.to_owned();
+            Some((number, name.trim_end().to_owned()))
+        };
         processes
             .flatten()
             .map(|entry| entry.path())
             .filter(|process| self.is_ours(process))
-            .filter_map(name)
-            .map(|name| name.trim_end().to_owned())
+            .filter_map(named)
             .collect()
+    }
+
+    /// Ends the programs of this name as the kernel does when it is short of memory.
+    fn kill(&self, name: &str) {
+        let numbers = self
+            .processes()
+            .into_iter()
+            .filter(|(_, program)| program == name);
+        for (number, _) in numbers {
+            let killed = Command::new("kill").args(["-9", &number]).status();
+            assert!(killed.is_ok_and(|status| status.success()), "kill {number}");
+        }
     }
 
     /// Whether a process is of this session, or left it with the mark in its environment.
@@ -272,6 +292,20 @@ fn the_keys_that_end_a_vm_are_no_failure() {
         "{}",
         end.shown
     );
+}
+
+#[test]
+fn a_vm_that_is_killed_is_not_said_to_take_too_long() {
+    let mut session = Session::start(
+        "killed",
+        &mut vm(&["sh", "-c", "echo it begins; sleep 1000"]),
+    );
+    session.wait_for_text("it begins");
+    session.kill("qemu-system-x86");
+    let end = session.ends_at_once();
+    assert_eq!(end.status, Some(70), "{}", end.shown);
+    let told = "vm: the VM ended before the command did (QEMU's status 137)";
+    assert!(end.shown.contains(told), "{}", end.shown);
 }
 
 /// A compiler is at work when the key comes, and next time all is made.
