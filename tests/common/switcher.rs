@@ -159,12 +159,7 @@ impl Switcher {
 
     /// Stops where the Host still is the Host.
     fn learn_secrets(&mut self, gdb: &mut Gdb) -> Answer<()> {
-        let code = &self.code.symbols;
-        let (distance, _) = code
-            .iter()
-            .find(|(_, name)| *name == "lguest_enter")
-            .ok_or("lguest.ko has no lguest_enter")?;
-        let enter = self.instructions[0].at + distance;
+        let enter = self.enter()?;
         gdb.stop_at(enter)?;
         let stopped = gdb.go(Duration::from_secs(20))?;
         gdb.pass(enter)?;
@@ -175,6 +170,14 @@ impl Switcher {
             gs_base: registers.gs_base,
         };
         Ok(())
+    }
+
+    /// Where the Host calls.
+    pub fn enter(&self) -> Answer<u64> {
+        let mut symbols = self.code.symbols.iter();
+        let enter = symbols.find(|(_, name)| *name == "lguest_enter");
+        let (distance, _) = enter.ok_or("lguest.ko has no lguest_enter")?;
+        Ok(self.instructions[0].at + distance)
     }
 
     /// The address of a function of the Host.
