@@ -358,11 +358,10 @@ impl Range {
     }
 
     /// Tells the Guests to stop, and lets go of the machine.
-    fn end(mut self) -> Answer<BTreeMap<String, Vec<String>>> {
+    fn end(&mut self) -> Answer<()> {
         self.must_run_to(self.gate)?;
         self.switcher.stop_guest(&mut self.gdb)?;
-        self.gdb.leave()?;
-        Ok(self.wrong)
+        self.gdb.leave()
     }
 
     fn blame(&mut self, what: &str, place: String) {
@@ -425,9 +424,10 @@ fn under_fire(name: &str, machine: Machine, shots: impl Fn(&mut Range) -> Answer
     let mut sent = BTreeMap::new();
     let outcome = Gdb::connect(&socket).and_then(|gdb| {
         let mut range = Range::new(gdb, symbols(&vm.kernel_log()))?;
-        shots(&mut range).map_err(|e| e + "\n" + &told(&range.wrong))?;
-        sent = range.sent.clone();
-        range.end()
+        let done = shots(&mut range).and_then(|()| range.end());
+        done.map_err(|e| e + "\n" + &told(&range.wrong))?;
+        sent = range.sent;
+        Ok(range.wrong)
     });
     let _ = std::fs::remove_file(&socket);
     if outcome.is_err() {
