@@ -88,7 +88,7 @@ impl Gdb {
     }
 
     /// Lets the machine go on without us.
-    pub fn leave(mut self) -> Answer<()> {
+    pub fn leave(&mut self) -> Answer<()> {
         self.expect_ok("D")
     }
 

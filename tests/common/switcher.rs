@@ -3,7 +3,7 @@
 use super::gdb::{Answer, Gdb, Leaf};
 use super::top;
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Mnemonic};
-use object::{Object, ObjectSection, ObjectSymbol};
+use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -68,7 +68,8 @@ impl Code {
             .filter_map(|one| Some((one.address() - start, one.name().ok()?.to_owned())))
             .filter(|(_, name)| !name.is_empty() && !name.starts_with('.'))
             .collect();
-        let bytes = data[start as usize..end as usize].to_vec();
+        let mut bytes = data[start as usize..end as usize].to_vec();
+        relocate(&mut bytes, start, &file, &section)?;
         Ok(Self { bytes, symbols })
     }
 
@@ -97,6 +98,37 @@ impl Code {
         }
         all
     }
+}
+
+/// Fills in what the loader would where the code refers to itself. It may refer to nothing else: each Guest can read it.
+fn relocate<'data>(
+    code: &mut [u8],
+    start: u64,
+    file: &object::File<'data>,
+    section: &object::Section<'data, '_>,
+) -> Answer<()> {
+    for (at, relocation) in section.relocations() {
+        let Some(place) = at.checked_sub(start).map(|at| at as usize) else {
+            continue;
+        };
+        let Some(word) = code.get_mut(place..place + 4) else {
+            continue;
+        };
+        let RelocationTarget::Symbol(index) = relocation.target() else {
+            return Err(format!("the Switcher refers to something at {at:#x}"));
+        };
+        let symbol = file.symbol_by_index(index).map_err(|e| e.to_string())?;
+        let relative = matches!(
+            relocation.kind(),
+            RelocationKind::Relative | RelocationKind::PltRelative
+        );
+        if !relative || relocation.size() != 32 || symbol.section_index() != Some(section.index()) {
+            return Err(format!("the Switcher refers to {:?}", symbol.name()));
+        }
+        let distance = (symbol.address() as i64 + relocation.addend() - at as i64) as i32;
+        word.copy_from_slice(&distance.to_le_bytes());
+    }
+    Ok(())
 }
 
 /// The Switcher of the first CPU.
@@ -159,12 +191,7 @@ impl Switcher {
 
     /// Stops where the Host still is the Host.
     fn learn_secrets(&mut self, gdb: &mut Gdb) -> Answer<()> {
-        let code = &self.code.symbols;
-        let (distance, _) = code
-            .iter()
-            .find(|(_, name)| *name == "lguest_enter")
-            .ok_or("lguest.ko has no lguest_enter")?;
-        let enter = self.instructions[0].at + distance;
+        let enter = self.enter()?;
         gdb.stop_at(enter)?;
         let stopped = gdb.go(Duration::from_secs(20))?;
         gdb.pass(enter)?;
@@ -175,6 +202,14 @@ impl Switcher {
             gs_base: registers.gs_base,
         };
         Ok(())
+    }
+
+    /// Where the Host calls.
+    pub fn enter(&self) -> Answer<u64> {
+        let mut symbols = self.code.symbols.iter();
+        let enter = symbols.find(|(_, name)| *name == "lguest_enter");
+        let (distance, _) = enter.ok_or("lguest.ko has no lguest_enter")?;
+        Ok(self.instructions[0].at + distance)
     }
 
     /// The address of a function of the Host.

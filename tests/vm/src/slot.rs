@@ -4,7 +4,7 @@ use crate::abi::{SWITCHER_4LEVEL, SWITCHER_5LEVEL};
 use crate::harness::{Outcome, check};
 use crate::host;
 use crate::layout::PAGE;
-use object::{Object, ObjectSection, ObjectSymbol};
+use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget};
 
 /// How far the regions of two CPUs are apart.
 pub const REGION: u64 = 2 << 20;
@@ -50,5 +50,38 @@ pub fn code() -> Outcome<Vec<u8>> {
     let code = data.get(first.address() as usize..end.address() as usize);
     let code = code.ok_or("lguest_switcher has no end")?;
     check!(code.len() > 16, "there is hardly a Switcher in {path}");
-    Ok(code.to_vec())
+    let mut code = code.to_vec();
+    relocate(&mut code, first.address(), &file, &section)?;
+    Ok(code)
+}
+
+/// Fills in what the loader would where the code refers to itself. It may refer to nothing else: each Guest can read it.
+fn relocate<'data>(
+    code: &mut [u8],
+    start: u64,
+    file: &object::File<'data>,
+    section: &object::Section<'data, '_>,
+) -> Outcome {
+    for (at, relocation) in section.relocations() {
+        let Some(place) = at.checked_sub(start).map(|at| at as usize) else {
+            continue;
+        };
+        let Some(word) = code.get_mut(place..place + 4) else {
+            continue;
+        };
+        let RelocationTarget::Symbol(index) = relocation.target() else {
+            return Err(format!("the Switcher refers to something at {at:#x}"));
+        };
+        let symbol = file.symbol_by_index(index).map_err(|e| e.to_string())?;
+        let relative = matches!(
+            relocation.kind(),
+            RelocationKind::Relative | RelocationKind::PltRelative
+        );
+        if !relative || relocation.size() != 32 || symbol.section_index() != Some(section.index()) {
+            return Err(format!("the Switcher refers to {:?}", symbol.name()));
+        }
+        let distance = (symbol.address() as i64 + relocation.addend() - at as i64) as i32;
+        word.copy_from_slice(&distance.to_le_bytes());
+    }
+    Ok(())
 }
