@@ -99,6 +99,9 @@ pub fn host() -> String {
     std::env::var("HOST").unwrap_or_else(|_| "debian".to_owned())
 }
 
+/// Seconds that are enough for everything.
+const LIMIT: u32 = 1800;
+
 /// What a VM is given: the files at their places, and a directory to work in.
 #[derive(Clone)]
 pub struct System {
@@ -106,6 +109,8 @@ pub struct System {
     /// Files that lie over those.
     overlay: Option<PathBuf>,
     emulator: Emulator,
+    /// After so many seconds a run is given up.
+    limit: u32,
     extra: Option<PathBuf>,
     /// What it was tangled and built in, if that is not where the whole system is.
     state: Option<PathBuf>,
@@ -123,6 +128,7 @@ impl System {
                 payload: top().join(format!("target/host-{}", host())),
                 overlay: None,
                 emulator: Emulator::Qemu,
+                limit: LIMIT,
                 extra: Some(vmtests()),
                 state: None,
             }
@@ -138,6 +144,11 @@ impl System {
         }
     }
 
+    /// The same, given up after so many seconds.
+    pub fn within(self, limit: u32) -> Self {
+        Self { limit, ..self }
+    }
+
     /// The system as it stands at the end of a chapter, made now.
     ///
     /// # Errors
@@ -149,6 +160,7 @@ impl System {
             payload: state.join(format!("host-{}", host())),
             overlay: None,
             emulator: Emulator::Qemu,
+            limit: LIMIT,
             extra: None,
             state: Some(state),
         })
@@ -187,7 +199,13 @@ impl System {
             .env("MODULE_ARGS", "fixed=1")
             .env("SMP", machine.smp.to_string())
             .env("QEMU_ARGS", qemu_args)
-            .args(["--name", name, "--timeout", "1800", "--root"])
+            .args([
+                "--name",
+                name,
+                "--timeout",
+                &self.limit.to_string(),
+                "--root",
+            ])
             .arg(&self.payload);
         if let Some(overlay) = &self.overlay {
             command.arg("--root").arg(overlay);

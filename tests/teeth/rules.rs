@@ -5,6 +5,9 @@
 use crate::common::Emulator;
 use Emulator::{Bochs, Qemu};
 
+/// The sign of a machine that stands still.
+pub const HANGS: &str = "no end after";
+
 /// A rule, and what happens without it.
 pub struct Rule {
     /// A short name, as the page has it.
@@ -158,7 +161,7 @@ pub const RULES: &[Rule] = &[
         )],
         shown_by: Qemu,
         cases: "start/",
-        sign: "the VM ended before the command did",
+        sign: HANGS,
     },
     Rule {
         name: "the task register comes before the GDT that cannot be written",
