@@ -333,6 +333,15 @@ blob! {
         "jnz 2b",
         "poweroff 0";
 
+    /// A hundred visits to the Host with the direction flag set, as for copying downwards.
+    BACKWARDS = "mov r12d, 100",
+        "std",
+        "2: hcall 5, 1",
+        "dec r12d",
+        "jnz 2b",
+        "cld",
+        "poweroff 0";
+
     /// SET_CLOCKEVENT with parameter 0, parameter 1 times.
     CLOCK_STORM = "mov r12, [r15 + PARAM + 8]",
         "mov qword ptr [r15 + DATA], 0x200",

@@ -154,8 +154,33 @@ impl Drop for Group {
     }
 }
 
+/// Lets a guest compute until the Host's tick has ended a visit, then computes on its own, alone on a CPU all the while.
+fn on_its_own_afterwards(cpu: usize) -> Outcome {
+    take(cpu)?;
+    let mut guest = Guest::new(work::COUNT_UP);
+    guest.boot()?;
+    let reason = guest.finish_within(300)?;
+    check!(reason.is_none(), "the guest died: {reason:?}");
+    let before = booked(cpu)?;
+    let mut after = before;
+    while after.0 < before.0 + 20 {
+        after = booked(cpu)?;
+    }
+    check!(
+        after.1 - before.1 < 5,
+        "{} of {} ticks were booked as a guest's",
+        after.1 - before.1,
+        after.0 - before.0
+    );
+    Ok(())
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
+        Case::new("neighbour/its-own-time-is-its-own-again", || {
+            let cpu = *host::cpus().last().expect("a CPU");
+            join(std::thread::spawn(move || on_its_own_afterwards(cpu)))
+        }),
         Case::new("neighbour/a-limit-on-its-time-ends-it", || {
             let child = guest_in_a_process(|| {
                 let limit = libc::rlimit {

@@ -227,6 +227,9 @@ pub(super) fn cases() -> Vec<Case> {
             check!(parts == want, "of {want} pages of code {parts} can be read");
             Ok(())
         }),
+        hostile("switcher/comes-back-with-the-direction-flag-clear", || {
+            Guest::new(attack::BACKWARDS).run_to_poweroff(0)
+        }),
         hostile("switcher/no-host-tables", || {
             let end = host::memory_end()?;
             on_every_page_of_data(|page, ram| {
