@@ -333,12 +333,9 @@ blob! {
         "jnz 2b",
         "poweroff 0";
 
-    /// A hundred visits to the Host with the direction flag set, as for copying downwards.
-    BACKWARDS = "mov r12d, 100",
-        "std",
-        "2: hcall 5, 1",
-        "dec r12d",
-        "jnz 2b",
+    /// Sends a list, which the Host copies, with the direction flag set as for copying downwards.
+    BACKWARDS = "std",
+        "hcall 13, 0, DMA",
         "cld",
         "poweroff 0";
 

@@ -3,8 +3,8 @@
 use super::hostile;
 use crate::abi::{SWITCHER_4LEVEL, SWITCHER_5LEVEL};
 use crate::blobs::attack;
-use crate::guest::Guest;
-use crate::harness::{Case, Outcome, check, join, wait_until};
+use crate::guest::{Event, Guest};
+use crate::harness::{Case, Outcome, check, join, same, wait_until};
 use crate::host;
 use crate::layout::*;
 use crate::ram::Ram;
@@ -228,7 +228,11 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }),
         hostile("switcher/comes-back-with-the-direction-flag-clear", || {
-            Guest::new(attack::BACKWARDS).run_to_poweroff(0)
+            let mut guest = Guest::new(attack::BACKWARDS);
+            guest.dma(DMA, &[(BUFFER, 5)]);
+            guest.boot()?;
+            same("read()", guest.step()?, Event::Dma { addr: DMA, key: 0 })?;
+            guest.powered_off(&guest.finish()?, 0)
         }),
         hostile("switcher/no-host-tables", || {
             let end = host::memory_end()?;
