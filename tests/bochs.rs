@@ -6,8 +6,8 @@ mod common;
 use common::{Emulator, Machine, System};
 
 /// Where the second CPU may differ, in a few minutes.
-const PARTS: &str = "start/ trap/ fault/ syscall/ emulation/ fpu/ launcher/segment launcher/breakpoints \\
-    hostile/host-image hostile/switcher/read hostile/selectors hostile/stack-selector hostile/popf hostile/fpu \\
+const PARTS: &str = "start/ trap/ fault/ syscall/ emulation/ fpu/ launcher/segment launcher/breakpoints \
+    hostile/host-image hostile/switcher/read hostile/selectors hostile/stack-selector hostile/popf hostile/fpu \
     hostile/top-of hostile/far -jump-all";
 
 #[test]
@@ -46,7 +46,7 @@ fn a_guest_runs_there_and_has_a_time_stamp_counter() {
             "bochs-guest",
             machine,
             "lguest run /guests/guest",
-            "hello\\nspin\\nexit 3\\n",
+            "hello\nspin\nexit 3\n",
         )
         .expect_lines(&[
             "Hello from ring 3.",

@@ -18,6 +18,18 @@ fn only_trap(guest: &mut Guest, vector: u64) -> Outcome<Trap> {
     Ok(guest.trap(0))
 }
 
+/// Whether LASS, where the Host has it, forbids the address by its highest bit, before any table is looked at: to programs the
+/// upper half, to a kernel the lower one, if it wants to run what is there. (It reads there with AC set.) That is #GP.
+fn kept_apart(at: u64, runs: bool, cs: u64) -> bool {
+    let upper = at >> 63 == 1;
+    host::has("lass")
+        && if cs == sel::USER_CS {
+            upper
+        } else {
+            runs && !upper
+        }
+}
+
 /// A guest kernel that faults by this access: error code, CR2 and RIP.
 fn kernel_fault(access: Blob, at: u64, flags: Option<u64>, error: u64) -> Outcome {
     let mut guest = Guest::new(access);
@@ -26,6 +38,9 @@ fn kernel_fault(access: Blob, at: u64, flags: Option<u64>, error: u64) -> Outcom
         guest.tables.map(at & !0xfff, FREE, flags);
     }
     guest.param(0, at);
+    if kept_apart(at, error & 0x10 != 0, sel::KERNEL_CS) {
+        return same("error code", only_trap(&mut guest, 13)?.error, 0);
+    }
     let trap = only_trap(&mut guest, 14)?;
     same("error code", trap.error, error)?;
     same("cr2", trap.cr2, at)?;
@@ -46,9 +61,10 @@ fn user_fault(instruction: &[u8], at: u64, flags: Option<u64>, error: u64) -> Ou
     if let Some(flags) = flags {
         guest.tables.map(at & !0xfff, FREE, flags);
     }
-    let trap = only_trap(&mut guest, 14)?;
-    same("error code", trap.error, error)?;
-    same("cr2", trap.cr2, at)?;
+    let lass = kept_apart(at, false, sel::USER_CS);
+    let trap = only_trap(&mut guest, if lass { 13 } else { 14 })?;
+    same("error code", trap.error, if lass { 0 } else { error })?;
+    same("cr2", trap.cr2, if lass { 0 } else { at })?;
     same("cs", trap.cs, sel::USER_CS)?;
     same("ss", trap.ss, sel::USER_DS)?;
     same("rsp", trap.rsp, USER_STACK_VA)?;
@@ -229,11 +245,18 @@ pub(super) fn cases() -> Vec<Case> {
         guest.tables.map(USER_TARGET, FREE, pte::USER);
         guest.ram.set_word(FREE, 0xcafe);
         guest.param(0, USER_TARGET);
-        // With SMAP the second look, with AC clear, is a fault; without it is not.
+        // With SMAP the second look, with AC clear, is a fault, with LASS a #GP; without both it is none.
         let reason = guest.run()?;
         same("read with AC set", guest.out(0), 0xcafe)?;
         if host::has("smap") {
             guest.powered_off(&reason, 0)?;
+            if host::has("lass") {
+                return same(
+                    "vector and error code",
+                    (guest.trap(0).vector, guest.trap(0).error),
+                    (13, 0),
+                );
+            }
             same("error code", guest.trap(0).error, 1)?;
             same("cr2", guest.trap(0).cr2, USER_TARGET)
         } else {
