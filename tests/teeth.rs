@@ -10,7 +10,7 @@ mod rules;
 use common::{Emulator, Machine, Ran, System, clean, top};
 use rules::{HANGS, RULES, Rule};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 
