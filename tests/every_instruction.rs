@@ -386,9 +386,15 @@ impl Range {
 
     /// Tells the Guests to stop, and lets go of the machine.
     fn end(&mut self) -> Answer<()> {
-        self.must_run_to(self.gate)?;
-        self.switcher.stop_guest(&mut self.gdb)?;
-        self.gdb.leave()
+        // One that has just begun has not looked yet whether it shall.
+        for _ in 0..1000 {
+            self.must_run_to(self.gate)?;
+            if self.switcher.stop_guest(&mut self.gdb)? {
+                return self.gdb.leave();
+            }
+            self.gdb.step()?;
+        }
+        Err("the Guest does not look at STOP".to_owned())
     }
 
     fn blame(&mut self, what: &str, place: String) {

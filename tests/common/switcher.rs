@@ -332,13 +332,13 @@ impl Switcher {
         upper_half && !guests_own && !small_negative && !in_slot(word, self.levels)
     }
 
-    /// Tells the Guest whose tables are loaded to stop.
-    pub fn stop_guest(&self, gdb: &mut Gdb) -> Answer<()> {
+    /// Tells the Guest whose tables are loaded to stop. Says whether it is one that looks.
+    pub fn stop_guest(&self, gdb: &mut Gdb) -> Answer<bool> {
         let registers = Registers::read(gdb)?;
-        let word = gdb
-            .walk(registers.cr3, self.levels, GUEST_OFFSET + STOP)?
-            .ok_or("the Guest does not look at STOP")?;
-        gdb.write(word, &1u64.to_le_bytes())
+        match gdb.walk(registers.cr3, self.levels, GUEST_OFFSET + STOP)? {
+            Some(word) => gdb.write(word, &1u64.to_le_bytes()).map(|()| true),
+            None => Ok(false),
+        }
     }
 }
 
