@@ -18,20 +18,15 @@ impl Copy {
         let root = top().join("target/test").join(name);
         let _ = fs::remove_dir_all(&root);
         for directory in ["chapters", "scripts"] {
-            fs::create_dir_all(root.join(directory)).expect("a directory for the copy");
-            for entry in fs::read_dir(top().join(directory)).expect("a directory") {
-                let path = entry.expect("a directory").path();
-                if path.is_file() {
-                    let name = path.file_name().expect("a file has a name");
-                    fs::copy(&path, root.join(directory).join(name)).expect("copying a file");
-                }
-            }
+            let files = fs::read_dir(top().join(directory)).expect("a directory");
+            let files = files.map(|entry| entry.expect("a directory").path());
+            put(files.filter(|path| path.is_file()), &root.join(directory));
         }
-        fs::create_dir_all(root.join("target/tangle/debug")).expect("a directory for tangle");
-        fs::copy(tangle(), root.join("target/tangle/debug/tangle")).expect("copying tangle");
-        for file in ["Makefile", "book.toml"] {
-            fs::copy(top().join(file), root.join(file)).expect("copying a file");
-        }
+        put([tangle().to_owned()], &root.join("target/tangle/debug"));
+        put(
+            ["Makefile", "book.toml"].map(|file| top().join(file)),
+            &root,
+        );
         Self { root }
     }
 
@@ -64,6 +59,14 @@ impl Copy {
         let output = self.run("target/tangle/debug/tangle", &["--quiet"]);
         assert!(output.status.success(), "{}", text(&output));
     }
+}
+
+/// Copies files to a directory, by a process of its own. Were they written by this one, a child that another test starts at that
+/// moment would have them open as well, and what is open for writing cannot be run.
+fn put(files: impl IntoIterator<Item = PathBuf>, directory: &Path) {
+    fs::create_dir_all(directory).expect("a directory for the copy");
+    let copied = clean("cp").args(files).arg(directory).status();
+    assert!(copied.expect("cp can be run").success(), "copying files");
 }
 
 /// The command that turns chapters into code, and locations back.
