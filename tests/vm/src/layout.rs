@@ -55,6 +55,8 @@ pub const SCRIPT_MAX: u64 = 256;
 pub const DMA: u64 = 0x9000;
 pub const BUFFER: u64 = 0xa000;
 pub const STACK_TOP: u64 = 0x10000;
+/// Half of the kernel stack lies below.
+pub const STACK_LOW: u64 = 0xe000;
 pub const KIT: u64 = 0x10000;
 pub const KIT_STUBS: u64 = 0x1000;
 pub const KIT_SYSCALL: u64 = 0x2000;

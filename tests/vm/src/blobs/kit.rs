@@ -128,6 +128,10 @@ unsafe extern "C" fn code() {
         "mov rdx, [rax + {rearm}]",
         "test rdx, rdx",
         "jz 8f",
+        // One that comes before this one's frame is gone lies below it: not for ever.
+        "lea rcx, [rax + {stack_low}]",
+        "cmp rsp, rcx",
+        "jb 8f",
         "push rax",
         "mov eax, {set_clockevent}",
         "int 0x1f",
@@ -229,6 +233,7 @@ unsafe extern "C" fn code() {
         base = const PAGE_OFFSET as i64,
         data = const DATA,
         stack_top = const STACK_TOP,
+        stack_low = const STACK_LOW,
         script = const SCRIPT,
         script_len = const SCRIPT_LEN,
         body = const BODY,

@@ -299,6 +299,8 @@ pub(super) fn cases() -> Vec<Case> {
                 guest.param(2, va(KSTACK_TOP) - 8);
                 guest.call([hc::SET_STACK, sel::KERNEL_DS, va(KSTACK_TOP), 2]);
                 guest.tables.map(STACK, FREE, pte::KERNEL);
+                // The #GP, where there is one, is pushed below.
+                guest.tables.map(STACK - PAGE, FREE + 2 * PAGE, pte::KERNEL);
                 guest.tables.map(CODE, FREE + PAGE, pte::USER);
                 let words = [0, CODE >> 4, rflags, 0x1000, 0, 0, 0, 0, 0];
                 for (at, word) in (FREE..).step_by(4).zip(words) {
