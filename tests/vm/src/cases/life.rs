@@ -48,8 +48,9 @@ fn leaves_nothing(batch: usize, round: impl Fn() -> Outcome) -> Outcome {
     }
     let threads = host::kernel_threads();
     let mut took = Vec::new();
-    // Caches grow in steps: a leak takes memory in every batch, so one batch that takes nothing acquits.
-    for _ in 0..4 {
+    // Caches grow in steps, and on a busy machine what waits behind RCU waits long: a leak takes memory in every batch, so one
+    // batch that takes nothing acquits.
+    for _ in 0..10 {
         let before = host::free_memory();
         for _ in 0..batch {
             round()?;
