@@ -36,7 +36,11 @@ pub const RULES: &[Rule] = &[
                 "if cpu::read_cr4() & cr4::PGE != 0 {",
                 "if cpu::read_cr4() & cr4::PGE == 1 {",
             ),
-            ("arch/switcher.S", "testl ${PGE}, %eax", "testl ${PGE}, %ecx"),
+            (
+                "arch/switcher.S",
+                "testl ${PGE}, %eax",
+                "testl ${PGE}, %ecx",
+            ),
         ],
         shown_by: Bochs,
         cases: "hostile/host-image",
