@@ -189,7 +189,7 @@ module: | $(tangle_bin)
 # And a module that plays what only KVM does to a CPU; it goes beside the others, but nobody loads it unasked.
 vmtests: | $(tangle_bin)
 	$(Q)scripts/module-build tests/lender target/lender-$(HOST)
-	$(Q)scripts/put target/lender-$(HOST)/lender.ko $(payload)/tests
+	$(Q)[ ! -e target/lender-$(HOST)/lender.ko ] || scripts/put target/lender-$(HOST)/lender.ko $(payload)/tests
 	$(Q)cd tests/vm && env -u MAKEFLAGS -u MFLAGS ../../$(tangle_bin) wrap -- cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
 
 # QEMU's plugin and what draws, for this machine; what is measured, for the VM. QEMU loads only a plugin that was made for its

@@ -14,6 +14,14 @@ pub fn has(feature: &str) -> bool {
         .is_some_and(|line| line.split_whitespace().any(|flag| flag == feature))
 }
 
+/// Whether the Host's kernel was built with this function of Linux's. A small one lacks what some cases need.
+pub fn knows(function: &str) -> bool {
+    fs::read_to_string("/proc/kallsyms")
+        .unwrap_or_default()
+        .lines()
+        .any(|line| line.split_whitespace().nth(2) == Some(function))
+}
+
 /// Whether the Host itself runs with five levels of page tables.
 pub fn five_levels() -> bool {
     has("la57")

@@ -104,6 +104,10 @@ fn put_back(register: u64, keep: u64, set: u64, flags: u64) -> Outcome {
 }
 
 pub(super) fn cases() -> Vec<Case> {
+    // It comes with KVM, and so does what is played here.
+    if !host::knows("user_return_notifier_register") {
+        return Vec::new();
+    }
     vec![
         // NT would make the IRETQ of the Switcher's stub trap.
         Case::new("lent/syscall-mask", || put_back(SYSCALL_MASK, !NT, 0, NT)),
