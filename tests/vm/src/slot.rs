@@ -10,8 +10,6 @@ use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarg
 pub const REGION: u64 = 2 << 20;
 /// Pages of a region.
 pub const PAGES: u64 = REGION / PAGE;
-/// Where the module tells root the first region's address, if it is not the slot's.
-const TOLD: &str = "/sys/module/lguest/parameters/slot";
 
 /// The first address of the slot.
 pub fn base() -> u64 {
@@ -22,16 +20,9 @@ pub fn base() -> u64 {
     }
 }
 
-/// The first address of a CPU's region.
+/// The first address of a CPU's region, with the module loaded as `fixed=1`.
 pub fn region(cpu: usize) -> u64 {
-    let first = match std::fs::read_to_string(TOLD) {
-        Ok(text) => {
-            let digits = text.trim().trim_start_matches("0x");
-            u64::from_str_radix(digits, 16).unwrap_or_else(|e| panic!("{TOLD}: {text:?}: {e}"))
-        }
-        Err(_) => base(),
-    };
-    first + cpu as u64 * REGION
+    base() + cpu as u64 * REGION
 }
 
 /// The Switcher's code as the module's file has it.
