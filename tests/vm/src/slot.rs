@@ -1,4 +1,4 @@
-//! Where this Host's Switcher is: each CPU's region of the slot.
+//! Where this Host's Switcher is: the area of the slot that each virtual CPU has.
 
 use crate::abi::{SWITCHER_4LEVEL, SWITCHER_5LEVEL};
 use crate::harness::{Outcome, check};
@@ -6,10 +6,10 @@ use crate::host;
 use crate::layout::PAGE;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget};
 
-/// How far the regions of two CPUs are apart.
-pub const REGION: u64 = 2 << 20;
-/// Pages of a region.
-pub const PAGES: u64 = REGION / PAGE;
+/// How far the areas of two virtual CPUs are apart.
+pub const AREA: u64 = 2 << 20;
+/// Pages of an area.
+pub const PAGES: u64 = AREA / PAGE;
 
 /// The first address of the slot.
 pub fn base() -> u64 {
@@ -20,9 +20,10 @@ pub fn base() -> u64 {
     }
 }
 
-/// The first address of a CPU's region, with the module loaded as `fixed=1`.
-pub fn region(cpu: usize) -> u64 {
-    base() + cpu as u64 * REGION
+/// The first address of an area, with the module loaded as `fixed=1`. Numbers are given out from 0 on, the lowest that is
+/// free, so a Guest that is alone has 0.
+pub fn area(number: usize) -> u64 {
+    base() + number as u64 * AREA
 }
 
 /// The Switcher's code as the module's file has it.

@@ -18,7 +18,7 @@ fn stacks() -> [(&'static str, u64); 11] {
         ("almost-null", 8),
         ("all-ones", u64::MAX),
         ("nowhere", 0xffff_9000_0000_0000),
-        ("switcher", slot::region(0) + PAGE),
+        ("switcher", slot::area(super::switcher::OWN) + PAGE),
         ("switcher-far", SWITCHER_4LEVEL + 0x7f_ffff_f000),
         ("switcher-5", SWITCHER_5LEVEL + 0x1000),
         ("read-only", va(FREE) + 0x1000),

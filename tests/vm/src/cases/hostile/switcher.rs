@@ -1,4 +1,4 @@
-//! The Switcher's slot: every page of the first CPUs' regions is read, written and jumped to.
+//! The Switcher's slot: every page of a Guest's area is read, written and jumped to, on every CPU.
 
 use super::hostile;
 use crate::abi::{SWITCHER_4LEVEL, SWITCHER_5LEVEL};
@@ -11,20 +11,22 @@ use crate::ram::Ram;
 use crate::slot;
 use nix::unistd::Pid;
 
-/// How many pages of each CPU's region are tried in every way. The rest is nowhere.
+/// How many pages of an area are tried in every way. The rest is nowhere.
 const FIRST: u64 = 16;
 
-/// The first pages of this CPU's region.
-fn pages(cpu: usize) -> impl Iterator<Item = u64> {
-    let region = slot::region(cpu);
-    (0..FIRST).map(move |page| region + page * PAGE)
+/// The number of a hostile guest's area. The bystander's is 0.
+pub(super) const OWN: usize = 1;
+
+/// The first pages of a hostile guest's area.
+fn pages() -> impl Iterator<Item = u64> {
+    (0..FIRST).map(|page| slot::area(OWN) + page * PAGE)
 }
 
-/// Goes to each CPU in turn and does this with every page of its region.
+/// Goes to each CPU in turn and does this with every page of a Guest's area.
 fn on_every_page(mut attack: impl FnMut(u64) -> Outcome) -> Outcome {
     for cpu in host::cpus() {
         host::pin(Pid::from_raw(0), cpu)?;
-        pages(cpu).try_for_each(&mut attack)?;
+        pages().try_for_each(&mut attack)?;
     }
     Ok(())
 }
@@ -64,6 +66,8 @@ fn copy_data(page: u64) -> Outcome<Option<Ram>> {
     let reason = guest.finish_within(1000)?.unwrap_or_default();
     let no_code = reason.starts_with("attempt to access switcher pages")
         || reason.starts_with(&format!("unhandled trap 14 at {page:#x}"));
+    // The next one is to have the same area.
+    drop(guest);
     if no_code { copy(page) } else { Ok(None) }
 }
 
@@ -74,7 +78,7 @@ fn writable(page: u64) -> Outcome<bool> {
     Ok(guest.run()? == "POWEROFF: 0")
 }
 
-/// Goes to each CPU in turn and does this with a copy (at FREE) of every page of its region that holds data.
+/// Goes to each CPU in turn and does this with a copy (at FREE) of every page of the area that holds data.
 fn on_every_page_of_data(look: impl Fn(u64, Ram) -> Outcome) -> Outcome {
     let mut seen = 0;
     on_every_page(|page| match copy_data(page)? {
@@ -129,12 +133,12 @@ fn only_this(code: &[u8], index: usize, page: &[u8], at: u64) -> Outcome {
     Ok(())
 }
 
-/// Goes to each CPU in turn and does this with its number, and with the pages of its region that can be read and written to.
+/// Goes to each CPU in turn and does this with its number, and with the pages of the area that can be read and written to.
 fn on_every_cpu(mut attack: impl FnMut(usize, &[u64], &[u64]) -> Outcome) -> Outcome {
     for cpu in host::cpus() {
         host::pin(Pid::from_raw(0), cpu)?;
         let (mut all_readable, mut all_writable) = (Vec::new(), Vec::new());
-        for page in pages(cpu) {
+        for page in pages() {
             if copy(page)?.is_some() {
                 all_readable.push(page);
             }
@@ -201,12 +205,9 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         Case {
             limit: std::time::Duration::from_secs(300),
-            ..hostile("switcher/the-rest-of-the-region-is-nowhere", || {
-                for cpu in host::cpus() {
-                    host::pin(Pid::from_raw(0), cpu)?;
-                    for page in (FIRST..slot::PAGES).map(|page| slot::region(cpu) + page * PAGE) {
-                        check!(copy(page)?.is_none(), "{page:#x} can be read");
-                    }
+            ..hostile("switcher/the-rest-of-the-area-is-nowhere", || {
+                for page in (FIRST..slot::PAGES).map(|page| slot::area(OWN) + page * PAGE) {
+                    check!(copy(page)?.is_none(), "{page:#x} can be read");
                 }
                 Ok(())
             })
@@ -253,6 +254,7 @@ pub(super) fn cases() -> Vec<Case> {
                 let mut planter = planter(cpu, writable);
                 planter.ram.set_word(STOP, 1);
                 planter.run_to_poweroff(0)?;
+                drop(planter);
                 let mut searcher = searcher(cpu, readable);
                 searcher.ram.set_word(STOP, 1);
                 searcher.run_to_poweroff(0)?;
@@ -261,42 +263,51 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         hostile("switcher/nothing-of-the-guest-beside", || {
             on_every_cpu(|cpu, readable, writable| {
-                let guests = [planter(cpu, writable), searcher(cpu, readable)];
-                let rams: Vec<Ram> = guests.iter().map(|guest| guest.ram.clone()).collect();
-                let threads = guests.map(|mut guest| {
+                let readable: Vec<u64> = readable.iter().map(|page| page + slot::AREA).collect();
+                let (first, second) = (planter(cpu, writable), searcher(cpu, &readable));
+                let rams = [first.ram.clone(), second.ram.clone()];
+                let counts_on = |ram: &Ram| {
+                    let count = ram.word(COUNT);
+                    wait_until("the guest counts on", || ram.word(COUNT) > count + 1)
+                };
+                let run = |mut guest: Guest| {
                     std::thread::spawn(move || {
                         host::pin(Pid::from_raw(0), cpu)?;
                         guest.run_to_poweroff(0)
                     })
-                });
-                let turns = || -> Outcome {
-                    for _ in 0..20 {
-                        for ram in &rams {
-                            let count = ram.word(COUNT);
-                            wait_until("the guest counts on", || ram.word(COUNT) > count + 1)?;
-                        }
-                    }
-                    Ok(())
                 };
-                let turns = turns();
+                // One after the other, so that they get this area and the next.
+                let first = run(first);
+                let early = counts_on(&rams[0]);
+                let threads = [first, run(second)];
+                let turns = (0..20).try_for_each(|_| rams.iter().try_for_each(counts_on));
                 rams.iter().for_each(|ram| ram.set_word(STOP, 1));
                 threads.map(join).into_iter().collect::<Outcome>()?;
-                turns?;
+                early.and(turns)?;
                 found_nothing(&rams[1])
             })
         }),
-        hostile("switcher/other-cpus-are-not-there", || {
-            let cpus = host::cpus();
-            for &cpu in &cpus {
-                host::pin(Pid::from_raw(0), cpu)?;
-                for &other in cpus.iter().filter(|other| **other != cpu) {
-                    for page in pages(other) {
-                        let seen = copy(page)?.is_some();
-                        check!(!seen, "CPU {cpu} sees {page:#x}, which is CPU {other}'s");
-                    }
+        hostile("switcher/other-areas-are-not-there", || {
+            let mut other = planter(0, &[slot::area(OWN)]);
+            let ram = other.ram.clone();
+            let thread = std::thread::spawn(move || other.run_to_poweroff(0));
+            // Whoever comes now gets the next area.
+            let running = wait_until("the guest counts", || ram.word(COUNT) > 1);
+            let seen = running.and_then(|()| {
+                let own = pages().map(|page| page + slot::AREA);
+                let own = own.map(copy).collect::<Result<Vec<_>, _>>()?;
+                check!(
+                    own.iter().any(Option::is_some),
+                    "the next area is not there"
+                );
+                let bystanders = (0..FIRST).map(|page| slot::area(0) + page * PAGE);
+                for page in pages().chain(bystanders) {
+                    check!(copy(page)?.is_none(), "{page:#x} of another guest is seen");
                 }
-            }
-            Ok(())
+                Ok(())
+            });
+            ram.set_word(STOP, 1);
+            join(thread).and(seen)
         }),
         hostile("switcher/no-host-pointers", || {
             on_every_page_of_data(|page, ram| {
@@ -348,15 +359,14 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         hostile("switcher/few-pages-are-writable", || {
             // Only what the CPU itself must push on may be: its stack, and those for the events that come at any time.
-            let (cpus, mut writable) = (host::cpus().len(), Vec::new());
-            on_every_page(|page| {
+            let mut writable = Vec::new();
+            for page in pages() {
                 if self::writable(page)? {
                     writable.push(page);
                 }
-                Ok(())
-            })?;
+            }
             check!(
-                writable.len() <= 2 * cpus,
+                writable.len() <= 2,
                 "these pages of the slot are writable: {writable:x?}"
             );
             Ok(())
@@ -432,12 +442,10 @@ fn user_access(at: u64, instruction: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// Every 16th byte of the pages that can be read on this CPU, as a place to jump to in ring 1. Whatever the guest thereby runs, it
+/// Every 16th byte of the pages that can be read, as a place to jump to in ring 1. Whatever the guest thereby runs, it
 /// runs in ring 1; when it dies or loops, the next one starts behind that place.
 fn all_over() -> Outcome {
-    let cpu = host::cpus()[0];
-    host::pin(Pid::from_raw(0), cpu)?;
-    pages(cpu).try_for_each(all_over_page)
+    pages().try_for_each(all_over_page)
 }
 
 fn all_over_page(page: u64) -> Outcome {
