@@ -121,8 +121,8 @@ teeth: ## Take each rule out of the module and see that a test notices (TESTS=pa
 check-host: ## Say what this very machine has of which the module must know, and whether it would run here
 	@scripts/check-host
 
-bench: payload ruler ## Count what every operation costs, here and elsewhere, and redraw the book's table and plot
-	$(Q)scripts/bench book
+bench: payload ruler ## Count what every operation costs, here and elsewhere, and redraw the book's table and plot (WHERE=hypercall: in which functions)
+	$(Q)scripts/bench $(if $(WHERE),where $(WHERE),book)
 
 bench-compare: payload ruler ## The same, compared with the figures that the book has
 	$(Q)scripts/bench compare

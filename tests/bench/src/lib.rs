@@ -14,4 +14,6 @@ pub mod meter;
 pub mod operations;
 pub mod plot;
 pub mod privileged;
+pub mod profile;
+pub mod symbols;
 pub mod table;

@@ -2,6 +2,7 @@
 
 use crate::marks::Mark;
 use crate::privileged::CLASSES;
+use crate::profile::Profile;
 use std::collections::HashMap;
 use std::fmt::Write;
 
@@ -37,6 +38,8 @@ pub struct Meter {
     /// Operations that have begun: the counters then, and what was emulated until then.
     begun: HashMap<u16, (Reading, u64)>,
     lines: String,
+    /// Where the instructions of an operation are, if somebody wants to know.
+    pub profile: Option<Profile>,
 }
 
 impl Meter {
@@ -48,11 +51,17 @@ impl Meter {
                     |(begun, _): &(Reading, u64)| now.instructions - begun.instructions < WAITING;
                 if self.begun.get(&operation).is_none_or(waits) {
                     self.begun.insert(operation, (*now, self.emulation));
+                    if let Some(profile) = &mut self.profile {
+                        profile.begin(operation);
+                    }
                 }
             }
             Mark::End(operation) => {
                 if let Some((begun, emulation)) = self.begun.remove(&operation) {
                     self.tell(operation, &begun, now, self.emulation - emulation);
+                    if let Some(profile) = &mut self.profile {
+                        profile.end(operation);
+                    }
                 }
             }
             Mark::System(system) => self.system = system,

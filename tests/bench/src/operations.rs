@@ -90,12 +90,18 @@ pub enum Operation {
     FillSequence,
     /// One changed entry of a page table is announced.
     SetPte,
-    /// `invlpg`, then 8 pages are read.
+    /// `invlpg`.
     Invlpg,
-    /// Everything below the kernel is forgotten, then 8 pages are read.
+    /// The same, then 8 pages are read.
+    InvlpgRead,
+    /// Everything below the kernel is forgotten.
     FlushUser,
-    /// CR3 is loaded with what it held, then 8 pages are read.
+    /// The same, then 8 pages are read.
+    FlushUserRead,
+    /// CR3 is loaded with what it held.
     WriteCr3,
+    /// The same, then 8 pages are read.
+    WriteCr3Read,
     /// A timer's interrupt, its handler, and setting it again.
     Timer,
     /// A byte to the program below, which writes it to a file.
@@ -113,7 +119,7 @@ pub const TIMES: u64 = 1000;
 
 impl Operation {
     /// All of them, in the order of a table's rows.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Loop,
         Self::Copy,
         Self::SystemCall,
@@ -129,8 +135,11 @@ impl Operation {
         Self::FillSequence,
         Self::SetPte,
         Self::Invlpg,
+        Self::InvlpgRead,
         Self::FlushUser,
+        Self::FlushUserRead,
         Self::WriteCr3,
+        Self::WriteCr3Read,
         Self::Timer,
         Self::Byte,
         Self::Page,
@@ -154,8 +163,11 @@ impl Operation {
             Self::FillSequence => "fill-64",
             Self::SetPte => "set-pte",
             Self::Invlpg => "invlpg",
+            Self::InvlpgRead => "invlpg-read",
             Self::FlushUser => "flush-user",
+            Self::FlushUserRead => "flush-user-read",
             Self::WriteCr3 => "write-cr3",
+            Self::WriteCr3Read => "write-cr3-read",
             Self::Timer => "timer",
             Self::Byte => "byte-out",
             Self::Page => "page-out",
@@ -179,9 +191,12 @@ impl Operation {
             Self::Refill => "shadow fill of a known frame",
             Self::FillSequence => "64 fills in sequence",
             Self::SetPte => "SET_PTE",
-            Self::Invlpg => "`invlpg`, read 8 pages",
-            Self::FlushUser => "flush user, read 8 pages",
-            Self::WriteCr3 => "load CR3, read 8 pages",
+            Self::Invlpg => "`invlpg`",
+            Self::InvlpgRead => "`invlpg`, read 8 pages",
+            Self::FlushUser => "flush user",
+            Self::FlushUserRead => "flush user, read 8 pages",
+            Self::WriteCr3 => "load CR3",
+            Self::WriteCr3Read => "load CR3, read 8 pages",
             Self::Timer => "timer: interrupt, handler, set again",
             Self::Byte => "1 byte to a file",
             Self::Page => "4 KiB to a file",

@@ -1,21 +1,28 @@
 //! QEMU loads this into itself and calls it for every piece of code that it translates and then, since it asks for that, before
 //! every instruction that is executed. When QEMU ends it writes what [`Meter`] has to tell into the file of its argument
 //! `out=FILE`. It counts for one emulated CPU.
+//!
+//! With `where=OPERATION` it also notes the address of each instruction of that operation, for the file of `addresses=FILE`.
 
 mod qemu;
 
 use qemu::{Id, Info, Instruction, Translated};
 use ruler::marks::Mark;
 use ruler::meter::{Meter, Reading};
+use ruler::operations::Operation;
 use ruler::privileged::{CLASSES, class};
+use ruler::profile::Profile;
 use std::ffi::{c_char, c_int, c_uint, c_void};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 static INSTRUCTIONS: AtomicU64 = AtomicU64::new(0);
 static PRIVILEGED: [AtomicU64; CLASSES] = [const { AtomicU64::new(0) }; CLASSES];
 static METER: LazyLock<Mutex<Meter>> = LazyLock::new(Mutex::default);
 static OUT: OnceLock<String> = OnceLock::new();
+/// Where the addresses go, if they are wanted; whether they are wanted now.
+static ADDRESSES: OnceLock<String> = OnceLock::new();
+static FOLLOWS: AtomicBool = AtomicBool::new(false);
 
 /// One CPU executes, so nobody adds at the same time.
 fn count(counter: &AtomicU64) {
@@ -41,7 +48,23 @@ extern "C" fn executed_mark(_cpu: c_uint, code: *mut c_void) {
         privileged: PRIVILEGED.each_ref().map(|counter| counter.load(Relaxed)),
     };
     if let Some(mark) = Mark::from_code(code as usize as u16) {
-        with_meter(|meter| meter.meet(mark, &now));
+        with_meter(|meter| {
+            meter.meet(mark, &now);
+            FOLLOWS.store(
+                meter.profile.as_ref().is_some_and(Profile::is_open),
+                Relaxed,
+            );
+        });
+    }
+}
+
+extern "C" fn executed_at(_cpu: c_uint, address: *mut c_void) {
+    if FOLLOWS.load(Relaxed) {
+        with_meter(|meter| {
+            if let Some(profile) = &mut meter.profile {
+                profile.executed(address as u64);
+            }
+        });
     }
 }
 
@@ -66,7 +89,16 @@ fn instrument(instruction: &Instruction) {
     if let Some(first) = with_meter(|meter| meter.emulates(instruction.address())) {
         instruction.on_execution(executed_emulator, usize::from(first));
     }
-    match class(&bytes) {
+    let class = class(&bytes);
+    if ADDRESSES.get().is_some() {
+        with_meter(|meter| {
+            if let Some(profile) = &mut meter.profile {
+                profile.translated(instruction.address(), class);
+            }
+        });
+        instruction.on_execution(executed_at, instruction.address() as usize);
+    }
+    match class {
         Some(class) => instruction.on_execution(executed_privileged, class as usize),
         None => instruction.on_execution(executed, 0),
     }
@@ -76,6 +108,12 @@ extern "C" fn ended(_id: Id, _data: *mut c_void) {
     let Some(out) = OUT.get() else { return };
     if let Err(e) = with_meter(|meter| std::fs::write(out, meter.lines())) {
         eprintln!("ruler: {out}: {e}");
+    }
+    if let Some(addresses) = ADDRESSES.get() {
+        let lines = with_meter(|meter| meter.profile.as_ref().map(Profile::lines));
+        if let Err(e) = std::fs::write(addresses, lines.unwrap_or_default()) {
+            eprintln!("ruler: {addresses}: {e}");
+        }
     }
 }
 
@@ -92,14 +130,24 @@ pub unsafe extern "C" fn qemu_plugin_install(
 ) -> c_int {
     // SAFETY: QEMU passes its description of itself and `argc` strings.
     let arguments = unsafe { qemu::start(info, argc, argv) };
-    let Some(out) = arguments
-        .iter()
-        .find_map(|argument| argument.strip_prefix("out="))
-    else {
+    let argument = |name: &str| {
+        arguments
+            .iter()
+            .find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='))
+    };
+    let Some(out) = argument("out") else {
         eprintln!("ruler: out=FILE is missing");
         return 1;
     };
     OUT.get_or_init(|| out.to_owned());
+    if let (Some(operation), Some(addresses)) = (argument("where"), argument("addresses")) {
+        let Some(operation) = Operation::from_key(operation) else {
+            eprintln!("ruler: there is no operation {operation}");
+            return 1;
+        };
+        with_meter(|meter| meter.profile = Some(Profile::new(operation as u16)));
+        ADDRESSES.get_or_init(|| addresses.to_owned());
+    }
     qemu::on_translation(id, translated);
     qemu::at_exit(id, ended);
     0

@@ -4,9 +4,13 @@
 //! ruler book COUNTS KERNEL QEMU BASELINE CHAPTER PLOT   keep the figures, and make the book's tables and plot of them
 //! ruler compare COUNTS KERNEL QEMU BASELINE             say what differs; status 1: our Guest pays more
 //! ruler calibrated COUNTS                               whether the loop of known length was counted right
+//! ruler where ADDRESSES SYMBOLS MODULE                  in which functions the instructions of an operation are
+//! ruler operations                                      what can be asked for
 //! ```
 
 use ruler::figures::Figures;
+use ruler::operations::Operation;
+use ruler::symbols::{self, Symbols};
 use ruler::{compare, plot, table};
 use std::fs;
 use std::path::Path;
@@ -60,7 +64,25 @@ fn run(arguments: &[&str]) -> Result<ExitCode, String> {
             Figures::from_samples(&read(counts)?)?.check()?;
             Ok(ExitCode::SUCCESS)
         }
-        _ => Err("usage: ruler book|compare|calibrated COUNTS ...".to_owned()),
+        ["where", addresses, names, module] => {
+            let names = Symbols::parse(&read(names)?);
+            let mut executed = symbols::executed(&read(addresses)?)?;
+            symbols::out_of_the_slot(&mut executed, &names);
+            let written_in = symbols::written_in(&executed, &names, Path::new(module))?;
+            print!("{}", symbols::report(&executed, &names, &written_in));
+            Ok(ExitCode::SUCCESS)
+        }
+        ["operations"] => {
+            println!(
+                "{}",
+                table::shown()
+                    .map(Operation::key)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => Err("usage: ruler book|compare|calibrated|where|operations ...".to_owned()),
     }
 }
 

@@ -85,9 +85,14 @@ measured! {
     DEMAND_FAULT = "setup", "mov qword ptr [r15 + DATA], 0x200",
         "2: begin", "mov qword ptr [r13], 1", "done", "add r13, 0x1000", "dec r12d", "jnz 2b", "finish";
 
-    INVLPG = "setup", "2: read_8_pages", "begin", "invlpg [r13]", "read_8_pages", "done", "dec r12d", "jnz 2b", "finish";
+    INVLPG = "setup", "2: read_8_pages", "begin", "invlpg [r13]", "done", "dec r12d", "jnz 2b", "finish";
 
-    WRITE_CR3 = "setup", "2: read_8_pages", "mov rax, cr3", "begin", "mov cr3, rax", "read_8_pages", "done", "dec r12d", "jnz 2b", "finish";
+    INVLPG_READ = "setup", "2: read_8_pages", "begin", "invlpg [r13]", "read_8_pages", "done", "dec r12d", "jnz 2b", "finish";
+
+    WRITE_CR3 = "setup", "2: read_8_pages", "mov rax, cr3", "begin", "mov cr3, rax", "done", "dec r12d", "jnz 2b", "finish";
+
+    WRITE_CR3_READ = "setup", "2: read_8_pages", "mov rax, cr3",
+        "begin", "mov cr3, rax", "read_8_pages", "done", "dec r12d", "jnz 2b", "finish";
 
     /// Until the handler says that the interrupt came. Each round begins anew.
     TIMER = "setup",
@@ -126,6 +131,9 @@ measured! {
 
     /// FLUSH_TLB of what is not the kernel's.
     FLUSH_USER = "setup", "2: read_8_pages", "mov eax, 5", "xor edx, edx",
+        "begin", "int 0x1f", "done", "dec r12d", "jnz 2b", "finish";
+
+    FLUSH_USER_READ = "setup", "2: read_8_pages", "mov eax, 5", "xor edx, edx",
         "begin", "int 0x1f", "read_8_pages", "done", "dec r12d", "jnz 2b", "finish";
 
     /// Interrupt gate: interrupts are on again behind the instruction.

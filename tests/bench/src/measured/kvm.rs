@@ -316,7 +316,9 @@ pub fn measure() -> Result<(), String> {
     run_simple(Operation::Fill, code::FILL)?;
     run_simple(Operation::FillSequence, code::FILL_SEQUENCE)?;
     run_simple(Operation::Invlpg, code::INVLPG)?;
+    run_simple(Operation::InvlpgRead, code::INVLPG_READ)?;
     run_simple(Operation::WriteCr3, code::WRITE_CR3)?;
+    run_simple(Operation::WriteCr3Read, code::WRITE_CR3_READ)?;
     timer()?;
     run_simple(Operation::Byte, code::KVM_BYTE)?;
     page_out()

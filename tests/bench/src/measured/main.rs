@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! measured SYSTEM          one of calibration, native, lguest, lguest-mitigations-off, kvm-nested, kvm-shadow, uml
+//! measured lguest OPERATION
 //! measured inside-uml      what `uml` runs, as the first program under User Mode Linux
 //! ```
 
@@ -43,19 +44,22 @@ mod mark;
 mod native;
 mod uml;
 
-use ruler::operations::System;
+use ruler::operations::{Operation, System};
 use std::process::ExitCode;
 
-fn measure(what: &str) -> Result<(), String> {
+fn measure(what: &str, only: Option<&str>) -> Result<(), String> {
     if what == "inside-uml" {
         uml::inside()
     }
     let system = System::from_key(what).ok_or("usage: measured SYSTEM")?;
+    let only = only
+        .map(|key| Operation::from_key(key).ok_or(format!("no operation {key}")))
+        .transpose()?;
     mark::system(system);
     match system {
         System::Calibration => calibration::measure(),
         System::Native => native::measure(),
-        System::Lguest | System::Undefended => lguest::measure(),
+        System::Lguest | System::Undefended => lguest::measure(only),
         System::KvmNested | System::KvmShadow => kvm::measure(),
         System::Uml => uml::measure(),
     }
@@ -63,7 +67,8 @@ fn measure(what: &str) -> Result<(), String> {
 
 fn main() -> ExitCode {
     let what = std::env::args().nth(1).unwrap_or_default();
-    match measure(&what) {
+    let only = std::env::args().nth(2);
+    match measure(&what, only.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("measured {what}: {why}");

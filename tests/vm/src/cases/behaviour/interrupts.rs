@@ -1,6 +1,6 @@
 //! Interrupts and the timer: delivered when they may be, and only then.
 
-use crate::abi::{IF, data, hc};
+use crate::abi::{FIRST_IRQ, IF, data, hc};
 use crate::blobs::work;
 use crate::guest::{Event, Guest};
 use crate::harness::{Case, Outcome, check, granted, join, same, wait_until};
@@ -108,6 +108,14 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("irq/without-a-handler-holds-up-nobody", || {
             let mut guest = Guest::new(work::COUNT_UP);
             guest.traps().interrupt(6);
+            let guest = sent_at_once(guest, 0, &[5, 6])?;
+            same("interrupt 5", guest.ram.word(IRQ_COUNT + 5 * 8), 0)?;
+            same("interrupt 6", guest.ram.word(IRQ_COUNT + 6 * 8), 1)
+        }),
+        Case::new("irq/waits-once-its-handler-is-gone", || {
+            let mut guest = Guest::new(work::COUNT_UP);
+            guest.traps().interrupts();
+            guest.call([hc::LOAD_IDT_ENTRY, FIRST_IRQ + 5, 0, 0]);
             let guest = sent_at_once(guest, 0, &[5, 6])?;
             same("interrupt 5", guest.ram.word(IRQ_COUNT + 5 * 8), 0)?;
             same("interrupt 6", guest.ram.word(IRQ_COUNT + 6 * 8), 1)
