@@ -14,7 +14,7 @@ KERNEL_SUITE=trixie-backports
 ROOT_PACKAGES=(
 	base-files libc-bin bash dash coreutils diffutils findutils grep sed mawk gzip tar xz-utils
 	make gcc libc6-dev libelf-dev libssl-dev bc bison flex cpio kmod perl-base python3-minimal pahole
-	rustc rust-src bindgen busybox-static
+	rustc rust-src rust-clippy bindgen busybox-static
 )
 # What a Host built here adds: the sanitizers of Rust code want clang for the C code beside it.
 CLANG_PACKAGES=(clang lld llvm)
