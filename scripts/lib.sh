@@ -14,7 +14,7 @@ KERNEL_SUITE=trixie-backports
 ROOT_PACKAGES=(
 	base-files libc-bin bash dash coreutils diffutils findutils grep sed mawk gzip tar xz-utils
 	make gcc libc6-dev libelf-dev libssl-dev bc bison flex cpio kmod perl-base python3-minimal pahole
-	rustc rust-src bindgen busybox-static
+	rustc rust-src rust-clippy bindgen busybox-static
 )
 # What a Host built here adds: the sanitizers of Rust code want clang for the C code beside it.
 CLANG_PACKAGES=(clang lld llvm)
@@ -44,21 +44,21 @@ bochs_version=bochs-$(printf '%s\n' "${BOCHS_PACKAGES[@]}" "${BOCHS_OPTIONS[@]}"
 
 # HOST says which kernel the VM boots: debian (Debian's own), debug or small (built here).
 HOST=${HOST:-debian}
-# The build directory of that kernel, as seen in the build root, and its image.
-build_inside=/usr/src/$HOST
-kernel_source=/usr/src/linux
-if [ -n "${LINUX_SRC:-}" ]; then
-	LINUX_SRC=$(realpath "$LINUX_SRC")
-	build_inside+=-$(printf %s "$LINUX_SRC" | sha256sum | cut -c 1-8)
-	kernel_source=/run/linux
-fi
-# What a kernel built here is configured with; KASAN in Rust code wants the C side compiled by clang.
+# What a kernel built here is configured with; KASAN in Rust code wants the C side compiled by clang. It is named by that, too.
 fragments=() kernel_compiler=() version=$HOST
 case $HOST in
 small) fragments=("$top/scripts/small.config") ;;
 debug) fragments=("$top/scripts/small.config" "$top/scripts/debug.config") kernel_compiler=(LLVM=1) ;;
 esac
 [ ${#fragments[@]} -eq 0 ] || version+=-$(cat "${fragments[@]}" | sha256sum | cut -c 1-8)
+# The build directory of that kernel, as seen in the build root, and its image.
+build_inside=/usr/src/$version
+kernel_source=/usr/src/linux
+if [ -n "${LINUX_SRC:-}" ]; then
+	LINUX_SRC=$(realpath "$LINUX_SRC")
+	build_inside=/usr/src/$HOST-$(printf %s "$LINUX_SRC" | sha256sum | cut -c 1-8)
+	kernel_source=/run/linux
+fi
 build_dir=$root$build_inside
 image=$host/$(basename "$build_inside").vmlinuz
 
