@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // The tests need less than the module does.
 
+/// What `arch` says of it.
+const SLOT: usize = 256;
+
 #[path = "../generated/abi/abi.rs"]
 mod abi;
 #[path = "../generated/module/addr.rs"]
@@ -14,6 +17,10 @@ mod desc;
 mod measures;
 #[path = "../generated/module/arch/paravirt.rs"]
 mod paravirt;
+#[path = "../generated/module/catalog.rs"]
+mod catalog;
+#[path = "../generated/module/arch/table.rs"]
+mod table;
 #[path = "../generated/module/walk.rs"]
 mod walk;
 #[path = "../generated/module/arch/xstate.rs"]

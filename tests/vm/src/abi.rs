@@ -28,6 +28,7 @@ pub mod hc {
     pub const SET_TABLE: u64 = 15;
     pub const SET_SYSCALL: u64 = 17;
     pub const SEND_INTERRUPTS: u64 = 19;
+    pub const SET_ENTRY: u64 = 20;
 }
 
 /// Offsets in `struct lguest_data`.

@@ -1,7 +1,9 @@
 //! Memory of this process: a guest's RAM, and buffers that end where the next byte is out of bounds.
 
 use crate::layout::PAGE;
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
+use nix::sys::mman::{
+    MRemapFlags, MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, mprotect, mremap, munmap,
+};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -146,6 +148,23 @@ impl Ram {
         assert!(offset + len <= self.len());
         // SAFETY: part of our own mapping; the caller leaves a forbidden part alone.
         unsafe { mprotect(at, len as usize, prot) }.expect("mprotect");
+    }
+
+    /// Moves a page of other memory over one of it; the other begins with this word.
+    pub fn replace(&self, offset: u64, word: u64) {
+        let at = NonNull::new(self.at::<libc::c_void>(offset)).expect("not null");
+        let (page, flags) = (PAGE as usize, MRemapFlags::MREMAP_FIXED | MRemapFlags::MREMAP_MAYMOVE);
+        assert!(offset + PAGE <= self.len());
+        let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let len = NonZeroUsize::new(page).expect("a page");
+        // SAFETY: a new mapping, wherever the kernel likes.
+        let other = unsafe { mmap_anonymous(None, len, rights, MapFlags::MAP_PRIVATE) };
+        let other = other.expect("mmap of a page");
+        // SAFETY: mapped just now, and writable; what it is moved over is part of our own mapping.
+        unsafe {
+            other.cast::<u64>().write_volatile(word);
+            mremap(other, page, page, flags, Some(at)).expect("mremap");
+        }
     }
 
     /// Gives the pages back to the kernel: they read as zeroes again.

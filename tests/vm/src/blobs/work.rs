@@ -391,6 +391,76 @@ blob! {
         "result 1, rax",
         "poweroff 0";
 
+    /// Reads [0], replaces the entry at [1] by [2], announces entry [4] of the table at [3], reads again.
+    REMAP_ENTRY = "mov r12, [r15 + PARAM]",
+        "mov rax, [r12]",
+        "result 0, rax",
+        "mov r13, [r15 + PARAM + 8]",
+        "mov r14, [r15 + PARAM + 16]",
+        "mov [r13], r14",
+        "mov rdx, [r15 + PARAM + 24]",
+        "mov rbx, [r15 + PARAM + 32]",
+        "mov eax, 20",
+        "int 0x1f",
+        "mov rax, [r12]",
+        "result 1, rax",
+        "poweroff 0";
+
+    /// Reads [0] with the first tables, goes to those at [1], changes and announces as REMAP_ENTRY does (from [2] on), comes back
+    /// to those at [5] and reads again.
+    REMAP_UNLOADED = "mov r12, [r15 + PARAM]",
+        "mov rax, [r12]",
+        "result 0, rax",
+        "mov rdx, [r15 + PARAM + 8]",
+        "mov eax, 4",
+        "int 0x1f",
+        "mov r13, [r15 + PARAM + 16]",
+        "mov r14, [r15 + PARAM + 24]",
+        "mov [r13], r14",
+        "mov rdx, [r15 + PARAM + 32]",
+        "mov rbx, [r15 + PARAM + 40]",
+        "mov eax, 20",
+        "int 0x1f",
+        "mov rdx, [r15 + PARAM + 48]",
+        "mov eax, 4",
+        "int 0x1f",
+        "mov rax, [r12]",
+        "result 1, rax",
+        "poweroff 0";
+
+    /// Reads [0] and [1], replaces the entry at [2] by [3] and the one at [4] by [5], says INVLPG of [0] only, reads both.
+    INVLPG_ONE = "mov r12, [r15 + PARAM]",
+        "mov r13, [r15 + PARAM + 8]",
+        "mov rax, [r12]",
+        "mov rax, [r13]",
+        "mov rdx, [r15 + PARAM + 16]",
+        "mov rax, [r15 + PARAM + 24]",
+        "mov [rdx], rax",
+        "mov rdx, [r15 + PARAM + 32]",
+        "mov rax, [r15 + PARAM + 40]",
+        "mov [rdx], rax",
+        "mov ebx, 1",
+        "invlpg [r12 + 8*rbx - 8]",
+        "mov rax, [r12]",
+        "result 0, rax",
+        "mov rax, [r13]",
+        "result 1, rax",
+        "poweroff 0";
+
+    /// Reads [0] and counts once, then reads it until it is another: that is the result. Status 1: told to stop before.
+    WAIT_FOR_CHANGE = "mov r12, [r15 + PARAM]",
+        "mov rax, [r12]",
+        "result 0, rax",
+        "inc qword ptr [r15 + COUNT]",
+        "2: mov rbx, [r12]",
+        "cmp rbx, rax",
+        "jne 3f",
+        "cmp qword ptr [r15 + STOP], 0",
+        "je 2b",
+        "poweroff 1",
+        "3: result 1, rbx",
+        "poweroff 0";
+
     /// Emulated instructions one by one, their results kept.
     EMULATED = "sti",
         "mov rax, [r15 + DATA]",

@@ -45,8 +45,111 @@ fn remap(how: u64) -> Outcome {
     same("after", guest.out(1), 0x2222)
 }
 
+/// A guest that has TARGET on FREE, where 0x1111 stands; 0x2222 is on the next page.
+fn two_values(blob: crate::blobs::Blob) -> (Guest, u64) {
+    let mut guest = Guest::new(blob);
+    guest.tables.map(TARGET, FREE, pte::KERNEL);
+    let at = guest.tables.entry(TARGET, 1);
+    guest.ram.set_word(FREE, 0x1111);
+    guest.ram.set_word(FREE + PAGE, 0x2222);
+    guest.param(0, TARGET);
+    (guest, at)
+}
+
+fn remap_with_set_entry() -> Outcome {
+    let (mut guest, at) = two_values(work::REMAP_ENTRY);
+    guest
+        .param(1, va(at))
+        .param(2, (FREE + PAGE) | pte::KERNEL)
+        .param(3, at & !(PAGE - 1))
+        .param(4, at % PAGE / 8);
+    guest.run_to_poweroff(0)?;
+    same("before", guest.out(0), 0x1111)?;
+    same("after", guest.out(1), 0x2222)
+}
+
+/// The table in which TARGET is belongs to the first tables only; the second have the rest.
+fn remap_while_not_loaded() -> Outcome {
+    let (mut guest, at) = two_values(work::REMAP_UNLOADED);
+    let second = FREE + 16 * PAGE;
+    let top = guest.tables.top;
+    guest.ram.set_bytes(second, &guest.ram.bytes(top, PAGE));
+    guest
+        .ram
+        .set_word(second + 8 * crate::tables::index(TARGET, 4), 0);
+    guest
+        .param(1, second)
+        .param(2, va(at))
+        .param(3, (FREE + PAGE) | pte::KERNEL)
+        .param(4, at & !(PAGE - 1))
+        .param(5, at % PAGE / 8)
+        .param(6, top);
+    guest.run_to_poweroff(0)?;
+    same("before", guest.out(0), 0x1111)?;
+    same("after", guest.out(1), 0x2222)
+}
+
+/// Of two entries that were changed, one was announced by INVLPG.
+fn invlpg_forgets_one_page() -> Outcome {
+    let (mut guest, at) = two_values(work::INVLPG_ONE);
+    let other = TARGET + 64 * PAGE;
+    guest.tables.map(other, FREE, pte::KERNEL);
+    let other_at = guest.tables.entry(other, 1);
+    guest
+        .param(1, other)
+        .param(2, va(at))
+        .param(3, (FREE + PAGE) | pte::KERNEL)
+        .param(4, va(other_at))
+        .param(5, (FREE + PAGE) | pte::KERNEL);
+    guest.run_to_poweroff(0)?;
+    same("the page of INVLPG", guest.out(0), 0x2222)?;
+    same("the other", guest.out(1), 0x1111)
+}
+
+/// What a guest sees of FREE after `change` has been done to the Launcher's memory there.
+fn changed_by_launcher(change: impl FnOnce(&crate::ram::Ram) + Send + 'static) -> Outcome<u64> {
+    let mut guest = Guest::new(work::WAIT_FOR_CHANGE);
+    guest.param(0, va(FREE));
+    guest.ram.set_word(FREE, 0x1111);
+    guest.boot()?;
+    let ram = guest.ram.clone();
+    let launcher = std::thread::spawn(move || {
+        crate::harness::wait_until("the guest has read", || ram.word(COUNT) > 0)?;
+        change(&ram);
+        // Time enough for a guest that sees it; one that does not is told to give up.
+        let _ = crate::harness::wait_until("the guest has ended", || ram.word(STOP) != 0);
+        ram.set_word(STOP, 1);
+        Ok(())
+    });
+    let reason = guest.finish()?;
+    guest.ram.set_word(STOP, 1);
+    crate::harness::join(launcher)?;
+    guest.powered_off(&reason, 0)?;
+    same("before", guest.out(0), 0x1111)?;
+    Ok(guest.out(1))
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
+        Case::new("paging/remap-with-set-entry", remap_with_set_entry),
+        Case::new("paging/set-entry-of-tables-not-loaded", remap_while_not_loaded),
+        Case::new("paging/invlpg-forgets-one-page", invlpg_forgets_one_page),
+        Case::new("paging/discarded-memory-is-empty", || {
+            same("after", changed_by_launcher(|ram| ram.discard(FREE, PAGE))?, 0)
+        }),
+        Case::new("paging/other-memory-in-the-same-place", || {
+            let changed = |ram: &crate::ram::Ram| ram.replace(FREE, 0x2222);
+            same("after", changed_by_launcher(changed)?, 0x2222)
+        }),
+        Case::new("paging/read-only-memory-can-be-read", || {
+            let mut guest = Guest::new(work::TOUCH);
+            guest.ram.set_word(FREE, 0x1111);
+            let read_only = nix::sys::mman::ProtFlags::PROT_READ;
+            guest.ram.protect(FREE, PAGE, read_only);
+            guest.param(0, va(FREE)).param(1, 1);
+            guest.run_to_poweroff(0)?;
+            same("read", guest.out(0), 0x1111)
+        }),
         Case::new("paging/untouched-is-unmarked", || {
             same("A and D", marks(touched(1, 0)?.1), 0)
         }),

@@ -52,7 +52,7 @@ pub(super) fn cases() -> Vec<Case> {
         8,
         16,
         18,
-        20,
+        22,
         21,
         31,
         99,

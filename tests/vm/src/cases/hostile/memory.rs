@@ -414,6 +414,29 @@ pub(super) fn cases() -> Vec<Case> {
         );
         Ok(())
     }));
+    for (what, table, index) in [
+        ("beyond-the-limit", MEMORY, 0),
+        ("inside-a-page", TABLES + 8, 0),
+        ("entry-512", TABLES, 512),
+        ("entry-all-ones", TABLES, u64::MAX),
+    ] {
+        cases.push(dies(
+            format!("set-entry/{what}"),
+            move || {
+                let mut guest = Guest::new(work::SURVIVED);
+                guest.call([hc::SET_ENTRY, table, index, 0]);
+                guest
+            },
+            starts("bad page table"),
+        ));
+    }
+    cases.push(hostile("set-entry/of-the-switchers-slot", || {
+        let mut guest = Guest::new(work::SURVIVED);
+        for index in [0, 255, 256, 257, 511] {
+            guest.call([hc::SET_ENTRY, guest.tables.top, index, 0]);
+        }
+        guest.run_to_poweroff(0)
+    }));
     cases.push(hostile("set-table/of-the-switchers-slot", || {
         let mut guest = Guest::new(work::SURVIVED);
         for level in 2..=4 {
