@@ -3,6 +3,7 @@
 mod common;
 
 use common::{clean, make, top};
+use object::{Object, ObjectSegment, ObjectSymbol};
 use std::fs;
 use std::process::Stdio;
 
@@ -86,4 +87,82 @@ fn where_the_instructions_are_is_told_by_function() {
     assert!(ours.count() > 3, "{printed}");
     let all: u64 = lines.iter().map(|(count, _)| count).sum();
     assert_eq!(all, 2 * of("together"), "{printed}");
+}
+
+/// Where the program with this text in it, one of those inside the book's Guest, executes `int 0x80`.
+fn int_80(guest: &[u8], text: &[u8]) -> u64 {
+    let begins: Vec<usize> = (1..guest.len())
+        .filter(|&at| guest[at..].starts_with(b"\x7fELF\x02\x01"))
+        .collect();
+    let ends = begins.iter().skip(1).copied().chain([guest.len()]);
+    let file = begins
+        .iter()
+        .zip(ends)
+        .map(|(&begin, end)| &guest[begin..end])
+        .find(|file| file.windows(text.len()).any(|window| window == text))
+        .expect("the program");
+    let program = object::File::parse(file).expect("an ELF file");
+    let code = program.segments().find_map(|segment| {
+        let bytes = segment.data().ok()?;
+        let at = bytes.windows(2).position(|bytes| bytes == [0xcd, 0x80])?;
+        Some(segment.address() + at as u64)
+    });
+    code.expect("an int 0x80")
+}
+
+/// Instructions from the first address until the second, while the Guest obeys this.
+fn executed_in_guest(between: [u64; 2], line: &str) -> Vec<u64> {
+    let counts = top().join("target/bench/guest.counts");
+    let plugin = top().join("target/bench/release/libruler_plugin.so");
+    let [begin, end] = between;
+    let output = clean(top().join("scripts/vm"))
+        .args(["--root", "target/host-debian", "--name", "guest-ruler"])
+        .args(["sh", "-c"])
+        .arg(format!("echo {line} | lguest run /guests/guest"))
+        .env_remove("HOST")
+        .env("SMP", "1")
+        .env("KERNEL_ARGS", "nokaslr")
+        .env(
+            "QEMU_ARGS",
+            format!(
+                "-plugin {},out={},between={begin:x}:{end:x}",
+                plugin.display(),
+                counts.display()
+            ),
+        )
+        .current_dir(top())
+        .stdin(Stdio::null())
+        .output()
+        .expect("scripts/vm can be run");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("ended with status 0"), "{printed}");
+    fs::read_to_string(counts)
+        .expect("counts")
+        .lines()
+        .filter_map(|line| line.strip_prefix("0 4095 "))
+        .filter_map(|rest| rest.split(' ').next()?.parse().ok())
+        .collect()
+}
+
+#[test]
+fn a_program_of_the_books_guest_gets_straight_into_its_kernel() {
+    if let Err(said) = make(&["HOST=debian", "payload", "ruler"]) {
+        panic!("make payload ruler failed:\n{said}");
+    }
+    let guest = fs::read(top().join("target/host-debian/guests/guest")).expect("the Guest");
+    let symbols = object::File::parse(&*guest).expect("an ELF file");
+    let trap = symbols
+        .symbols()
+        .find(|symbol| {
+            symbol
+                .name()
+                .is_ok_and(|name| name.contains("5traps4trap17h"))
+        })
+        .expect("where all traps arrive");
+    let counts = executed_in_guest([int_80(&guest, b"Hello from"), trap.address()], "hello");
+    // A gate, a stub and the pushes of a frame. By way of the Host it would be hundreds.
+    assert!(
+        matches!(counts[..], [1..50]),
+        "the call that ends a program, in instructions: {counts:?}"
+    );
 }

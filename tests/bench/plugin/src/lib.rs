@@ -2,7 +2,9 @@
 //! every instruction that is executed. When QEMU ends it writes what [`Meter`] has to tell into the file of its argument
 //! `out=FILE`. It counts for one emulated CPU.
 //!
-//! With `where=OPERATION` it also notes the address of each instruction of that operation, for the file of `addresses=FILE`.
+//! With `where=OPERATION` it also notes the address of each instruction of that operation, for the file of `addresses=FILE`. With
+//! `between=ADDRESS:ADDRESS` it measures a program that has no marks: what is executed from the first address until the second
+//! is told as the operation [`UNMARKED`].
 
 mod qemu;
 
@@ -20,6 +22,10 @@ static INSTRUCTIONS: AtomicU64 = AtomicU64::new(0);
 static PRIVILEGED: [AtomicU64; CLASSES] = [const { AtomicU64::new(0) }; CLASSES];
 static METER: LazyLock<Mutex<Meter>> = LazyLock::new(Mutex::default);
 static OUT: OnceLock<String> = OnceLock::new();
+/// Where an operation begins and ends without a mark, if there is one.
+static BETWEEN: OnceLock<(u64, u64)> = OnceLock::new();
+/// Its number.
+const UNMARKED: u16 = 0xfff;
 /// Where the addresses go, if they are wanted; whether they are wanted now.
 static ADDRESSES: OnceLock<String> = OnceLock::new();
 static FOLLOWS: AtomicBool = AtomicBool::new(false);
@@ -86,6 +92,14 @@ fn instrument(instruction: &Instruction) {
         instruction.on_execution(executed_mark, usize::from(mark.code()));
         return;
     }
+    if let Some((begin, end)) = BETWEEN.get() {
+        let at = instruction.address();
+        for (mark, place) in [(Mark::End(UNMARKED), end), (Mark::Begin(UNMARKED), begin)] {
+            if at == *place {
+                instruction.on_execution(executed_mark, usize::from(mark.code()));
+            }
+        }
+    }
     if let Some(first) = with_meter(|meter| meter.emulates(instruction.address())) {
         instruction.on_execution(executed_emulator, usize::from(first));
     }
@@ -140,6 +154,17 @@ pub unsafe extern "C" fn qemu_plugin_install(
         return 1;
     };
     OUT.get_or_init(|| out.to_owned());
+    if let Some(between) = argument("between") {
+        let hex = |text| u64::from_str_radix(text, 16).ok();
+        let Some(bounds) = between
+            .split_once(':')
+            .and_then(|(begin, end)| hex(begin).zip(hex(end)))
+        else {
+            eprintln!("ruler: not two addresses: {between}");
+            return 1;
+        };
+        BETWEEN.get_or_init(|| bounds);
+    }
     if let (Some(operation), Some(addresses)) = (argument("where"), argument("addresses")) {
         let Some(operation) = Operation::from_key(operation) else {
             eprintln!("ruler: there is no operation {operation}");
