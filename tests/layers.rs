@@ -9,16 +9,18 @@ use map::{Arrow, Map};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use syn::spanned::Spanned;
+use syn::{Item, UseTree, Visibility};
 
 /// The layers of the module, the lowest first, and the files in each. A file may know those of its own layer and of those below.
 /// `arch` is all that is behind the fence.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("words", &["abi", "addr", "regs"]),
+    ("words", &["abi", "addr", "kill", "regs"]),
     ("the fence", &["arch"]),
     (
         "the parts of a Guest",
         &[
-            "bell", "clock", "decode", "dma", "kill", "memory", "shadow", "traps", "walk",
+            "bell", "clock", "decode", "dma", "memory", "shadow", "traps", "walk",
         ],
     ),
     (
@@ -30,11 +32,14 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Arrows that should not be, until they are gone: those that lead up, and one of each circle.
 const KNOWN: &[(&str, &str)] = &[
+    ("arch::area", "arch::code"),
+    ("arch::area", "arch::slot"),
+    ("arch::area", "walk"),
     ("arch::hook", "arch::switcher"),
     ("arch::hook", "walk"),
-    ("arch::slot", "arch::switcher"),
     ("arch::slot", "walk"),
     ("arch::table", "walk"),
+    ("guest", "hypercalls"),
 ];
 
 fn top() -> &'static Path {
@@ -178,6 +183,75 @@ fn nobody_outside_the_fence_is_excused_from_it() {
         );
     }
     assert!(denied, "unsafe code is not denied");
+}
+
+/// The files of the module, also those behind the fence.
+fn files_of_the_module() -> Vec<PathBuf> {
+    let fence = fs::read_dir(top().join("generated/module/arch")).expect("tangled");
+    let behind = fence.map(|file| file.expect("a file").path());
+    let rust = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "rs");
+    outside().into_iter().chain(behind.filter(rust)).collect()
+}
+
+/// What is strewn about the imports of a file. Names that are passed on to others (`pub use`) may stand anywhere.
+fn strewn(text: &str) -> Vec<String> {
+    let file = syn::parse_file(text).expect("Rust");
+    let mut wrong = Vec::new();
+    let mut roots = BTreeSet::new();
+    let mut end = None;
+    let mut other = false;
+    for item in &file.items {
+        match item {
+            Item::Use(item) if matches!(item.vis, Visibility::Inherited) => {
+                let UseTree::Path(path) = &item.tree else {
+                    continue;
+                };
+                let (begin, last) = (item.span().start().line, item.span().end().line);
+                if other || end.is_some_and(|end| end + 1 != begin) {
+                    wrong.push(format!("line {begin}: away from the others"));
+                }
+                if !roots.insert(path.ident.to_string()) {
+                    wrong.push(format!("line {begin}: `{}` once more", path.ident));
+                }
+                end = Some(last);
+            }
+            Item::Use(_) | Item::Mod(_) if end.is_none() => (),
+            _ => other = true,
+        }
+    }
+    wrong
+}
+
+#[test]
+fn each_file_of_the_module_has_its_imports_in_one_place() {
+    for file in files_of_the_module() {
+        let wrong = strewn(&fs::read_to_string(&file).expect("a file of ours"));
+        assert!(
+            wrong.is_empty(),
+            "{}: {} (make fmt joins them)",
+            file.display(),
+            wrong.join(", ")
+        );
+    }
+}
+
+#[test]
+fn strewn_imports_are_seen() {
+    for text in [
+        "use a::b;\nuse c::{d, e};\nfn f() {}",
+        "mod x;\nuse a::b;\npub use x::y;",
+        "pub use a::b;\nuse a::{\n    c,\n};\nuse d::e;",
+    ] {
+        assert_eq!(strewn(text), Vec::<String>::new(), "{text}");
+    }
+    for text in [
+        "use a::b;\n\nuse c::d;",
+        "use a::b;\nuse a::c;",
+        "use a::b;\nfn f() {}\nuse c::d;",
+        "fn f() {}\nuse c::d;",
+    ] {
+        assert_eq!(strewn(text).len(), 1, "{text}");
+    }
 }
 
 /// A crate in which everything occurs that the map has to understand.

@@ -32,6 +32,7 @@ pub mod disk;
 pub mod graph;
 pub mod header;
 pub mod identifiers;
+pub mod imports;
 #[cfg(feature = "mdbook")]
 pub mod install;
 #[cfg(feature = "lsp")]

@@ -3,6 +3,7 @@
 mod cli;
 mod common;
 mod golden;
+mod imports;
 mod inspect;
 mod mdbook;
 mod stitch;

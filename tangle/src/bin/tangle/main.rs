@@ -1,5 +1,6 @@
 //! The `tangle` command.
 
+mod imports;
 #[cfg(feature = "mdbook")]
 mod init;
 mod inspect;
@@ -62,6 +63,7 @@ enum Command {
     Init(init::Options),
     Watch(watch::Options),
     Stitch(stitch::Options),
+    Imports(imports::Options),
     /// Find the mistakes of the book, and write nothing
     Check(inspect::Check),
     Where(whereis::Options),
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         None => tangle::run(&cli.tangle),
         Some(Command::Tangle(options)) => tangle::run(&options),
         Some(Command::Stitch(options)) => stitch::run(&options),
+        Some(Command::Imports(options)) => imports::run(&options),
         #[cfg(feature = "mdbook")]
         Some(Command::Init(options)) => init::run(&options),
         Some(Command::Watch(options)) => watch::run(&options),
