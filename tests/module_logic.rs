@@ -9,6 +9,8 @@ const SLOT: usize = 256;
 mod abi;
 #[path = "../generated/module/addr.rs"]
 mod addr;
+#[path = "../generated/module/catalog.rs"]
+mod catalog;
 #[path = "../generated/module/decode.rs"]
 mod decode;
 #[path = "../generated/module/arch/desc.rs"]
@@ -17,8 +19,6 @@ mod desc;
 mod measures;
 #[path = "../generated/module/arch/paravirt.rs"]
 mod paravirt;
-#[path = "../generated/module/catalog.rs"]
-mod catalog;
 #[path = "../generated/module/arch/table.rs"]
 mod table;
 #[path = "../generated/module/walk.rs"]

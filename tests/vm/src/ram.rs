@@ -153,7 +153,10 @@ impl Ram {
     /// Moves a page of other memory over one of it; the other begins with this word.
     pub fn replace(&self, offset: u64, word: u64) {
         let at = NonNull::new(self.at::<libc::c_void>(offset)).expect("not null");
-        let (page, flags) = (PAGE as usize, MRemapFlags::MREMAP_FIXED | MRemapFlags::MREMAP_MAYMOVE);
+        let (page, flags) = (
+            PAGE as usize,
+            MRemapFlags::MREMAP_FIXED | MRemapFlags::MREMAP_MAYMOVE,
+        );
         assert!(offset + PAGE <= self.len());
         let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let len = NonZeroUsize::new(page).expect("a page");

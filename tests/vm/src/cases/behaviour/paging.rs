@@ -132,10 +132,17 @@ fn changed_by_launcher(change: impl FnOnce(&crate::ram::Ram) + Send + 'static) -
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("paging/remap-with-set-entry", remap_with_set_entry),
-        Case::new("paging/set-entry-of-tables-not-loaded", remap_while_not_loaded),
+        Case::new(
+            "paging/set-entry-of-tables-not-loaded",
+            remap_while_not_loaded,
+        ),
         Case::new("paging/invlpg-forgets-one-page", invlpg_forgets_one_page),
         Case::new("paging/discarded-memory-is-empty", || {
-            same("after", changed_by_launcher(|ram| ram.discard(FREE, PAGE))?, 0)
+            same(
+                "after",
+                changed_by_launcher(|ram| ram.discard(FREE, PAGE))?,
+                0,
+            )
         }),
         Case::new("paging/other-memory-in-the-same-place", || {
             let changed = |ram: &crate::ram::Ram| ram.replace(FREE, 0x2222);
