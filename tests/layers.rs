@@ -15,12 +15,12 @@ use syn::{Item, UseTree, Visibility};
 /// The layers of the module, the lowest first, and the files in each. A file may know those of its own layer and of those below.
 /// `arch` is all that is behind the fence.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("words", &["abi", "addr", "kill", "regs"]),
+    ("words", &["abi", "addr", "entry", "kill", "regs"]),
     ("the fence", &["arch"]),
     (
         "the parts of a Guest",
         &[
-            "bell", "clock", "decode", "dma", "memory", "shadow", "traps", "walk",
+            "bell", "catalog", "clock", "decode", "dma", "memory", "shadow", "traps", "walk",
         ],
     ),
     (
@@ -34,12 +34,9 @@ const LAYERS: &[(&str, &[&str])] = &[
 const KNOWN: &[(&str, &str)] = &[
     ("arch::area", "arch::code"),
     ("arch::area", "arch::slot"),
-    ("arch::area", "walk"),
     ("arch::hook", "arch::switcher"),
-    ("arch::hook", "walk"),
-    ("arch::slot", "walk"),
-    ("arch::table", "walk"),
     ("guest", "hypercalls"),
+    ("memory", "shadow"),
 ];
 
 fn top() -> &'static Path {

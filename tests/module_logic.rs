@@ -15,6 +15,8 @@ mod catalog;
 mod decode;
 #[path = "../generated/module/arch/desc.rs"]
 mod desc;
+#[path = "../generated/module/entry.rs"]
+mod entry;
 #[path = "../generated/module/arch/measures.rs"]
 mod measures;
 #[path = "../generated/module/arch/paravirt.rs"]

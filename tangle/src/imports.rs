@@ -1,8 +1,8 @@
 //! Joins the imports of Rust files.
 //!
-//! A file names one fragment that imports what it needs, and a later chapter adds a line to that with `+=`. In the file such lines
-//! would stand one behind the other, each with a `use` of its own for the same crate. [`join`] makes of each `+=` a `:=`
-//! that imports everything so far, with one `use` for each crate. After that all chapters say again what the file is
+//! A file names one fragment that imports what it needs, and a later chapter adds a line to that with `+=`, or fills a hole in it. In
+//! the file such lines would stand one behind the other, each with a `use` of its own for the same crate. [`join`] makes of each
+//! addition a `:=` that imports everything so far, with one `use` for each crate. After that all chapters say again what the file is
 //! made of, to the letter, and every state of the book compiles.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,25 +53,30 @@ pub fn join<E>(
             reach(model, file, &mut found);
         }
     }
-    let mut edits: Vec<(PieceId, bool, String)> = Vec::new();
+    let uses = uses(model);
+    let mut edits = Vec::new();
     let mut fragments = Vec::new();
+    let mut inside = BTreeSet::new();
     for id in found {
-        let new = joined_pieces(book, model, id);
+        if inside.contains(&id) {
+            continue;
+        }
+        let new = joined_pieces(book, model, &uses, id, &mut inside);
         if !new.is_empty() {
             fragments.push(model.fragments[id].title().to_owned());
         }
-        for (piece, uses) in new {
-            let replaces = model.pieces[piece].fence.header.operation == Operation::Append;
-            edits.push((piece, replaces, layout(&uses)?));
+        for edit in new {
+            let body = layout(&edit.body)?;
+            edits.push(Edit { body, ..edit });
         }
     }
     // From the end of each chapter to its beginning: what was found further up is still where it was.
-    edits.sort_by_key(|(piece, ..)| std::cmp::Reverse(model.pieces[*piece].fence.range.start));
+    edits.sort_by_key(|edit| std::cmp::Reverse(model.pieces[edit.piece].fence.range.start));
     let mut new = book.clone();
     let mut changed = BTreeSet::new();
-    for (piece, replaces, body) in edits {
-        let index = model.pieces[piece].source;
-        let text = rewritten(model, piece, new.sources[index].text(), replaces, &body);
+    for edit in edits {
+        let index = model.pieces[edit.piece].source;
+        let text = rewritten(model, new.sources[index].text(), &edit);
         new.sources[index] = Source::new(book.sources[index].path(), text);
         changed.insert(index);
     }
@@ -82,48 +87,114 @@ pub fn join<E>(
     })
 }
 
+/// What a fence shall be.
+struct Edit {
+    piece: PieceId,
+    /// Its info string, if it is another one.
+    info: Option<String>,
+    body: String,
+}
+
+/// The fragments that a piece refers to, one for each reference.
+fn references(model: &Model, piece: PieceId) -> impl Iterator<Item = FragmentId> {
+    let lines = model.pieces[piece].fence.lines();
+    lines.filter_map(move |line| model.meant(piece, line.reference()?.name))
+}
+
 /// Adds `id` and all fragments that it is made of.
 fn reach(model: &Model, id: FragmentId, found: &mut BTreeSet<FragmentId>) {
-    if !found.insert(id) {
-        return;
-    }
-    for &piece in model.fragments[id].live() {
-        let references = model.pieces[piece].fence.lines();
-        for used in references.filter_map(|line| model.meant(piece, line.reference()?.name)) {
-            reach(model, used, found);
+    if found.insert(id) {
+        for &piece in model.fragments[id].live() {
+            references(model, piece).for_each(|used| reach(model, used, found));
         }
     }
 }
 
-/// The pieces of a fragment that have to change, and what each imports then.
-fn joined_pieces(book: &Book, model: &Model, id: FragmentId) -> Vec<(PieceId, String)> {
+/// How often each fragment is referred to.
+fn uses(model: &Model) -> Vec<usize> {
+    let mut uses = vec![0; model.fragments.len()];
+    for fragment in &model.fragments {
+        for &piece in fragment.live() {
+            references(model, piece).for_each(|used| uses[used] += 1);
+        }
+    }
+    uses
+}
+
+/// The pieces that make up a fragment, those of the fragments in it, too, in reading order.
+fn pieces(model: &Model, id: FragmentId) -> BTreeSet<PieceId> {
+    let mut fragments = BTreeSet::new();
+    reach(model, id, &mut fragments);
+    let pieces = fragments.iter().flat_map(|&id| model.fragments[id].live());
+    pieces.copied().collect()
+}
+
+/// What has to change in the pieces of a fragment; nothing if it is not all imports. The fragments that it takes in
+/// are added to `inside`.
+fn joined_pieces(
+    book: &Book,
+    model: &Model,
+    uses: &[usize],
+    id: FragmentId,
+    inside: &mut BTreeSet<FragmentId>,
+) -> Vec<Edit> {
+    let name = model.fragments[id].name.as_deref();
     let mut all = Tree::default();
-    let mut new = Vec::new();
-    for &piece in model.fragments[id].live() {
+    let mut edits = Vec::new();
+    for piece in pieces(model, id) {
         let here = &model.pieces[piece];
-        let source = &book.sources[here.source];
-        let stands_free = source.line_start(here.fence.range.start) == here.fence.range.start;
-        let Some(count) = read(&here.fence.code(), &mut all).filter(|_| stands_free) else {
+        let (fence, source) = (&here.fence, &book.sources[here.source]);
+        let info = &source.text()[fence.info.clone()];
+        let stands_free = source.line_start(fence.range.start) == fence.range.start;
+        let own = here.fragment == id;
+        // A fragment inside of this one becomes a piece of it, if it is nothing else anywhere, and not the first.
+        let can_be_taken_in = name.is_some()
+            && uses[here.fragment] == 1
+            && fence.header.path.is_none()
+            && !info.starts_with('{')
+            && !all.children.is_empty();
+        let code: String = fence
+            .lines()
+            .filter(|line| line.reference().is_none())
+            .flat_map(|line| [line.text, "\n"])
+            .collect();
+        let count = read(&code, &mut all);
+        let Some(count) = count.filter(|_| stands_free && (own || can_be_taken_in)) else {
             return Vec::new();
         };
-        let adds = here.fence.header.operation == Operation::Append;
-        if adds || count > all.children.len() {
-            new.push((piece, all.written()));
+        let adds = fence.header.operation == Operation::Append;
+        let new_info = match name {
+            Some(name) if !own => Some(format!("{} #{name} :=", fence.header.language)),
+            _ if adds => info
+                .rfind("+=")
+                .map(|at| info[..at].to_owned() + ":=" + &info[at + 2..]),
+            _ => None,
+        };
+        let refers = references(model, piece).next().is_some();
+        if new_info.is_some() || refers || count > all.children.len() {
+            edits.push(Edit {
+                piece,
+                info: new_info,
+                body: all.written(),
+            });
         }
     }
-    new
+    let taken_in = edits.iter().map(|edit| model.pieces[edit.piece].fragment);
+    inside.extend(taken_in.filter(|&it| it != id));
+    edits
 }
 
-/// The chapter with another body in a fence, which takes the place of what was before it if it `replaces` that.
-fn rewritten(model: &Model, piece: PieceId, text: &str, replaces: bool, body: &str) -> String {
-    let fence = &model.pieces[piece].fence;
-    let end_of = |at: usize| text[at..].find('\n').map_or(text.len(), |end| at + end + 1);
-    let mut opening = text[..end_of(fence.info.end)].to_owned();
-    if replaces && let Some(at) = opening.rfind("+=") {
-        opening.replace_range(at..at + 2, ":=");
-    }
+/// The chapter with another fence.
+fn rewritten(model: &Model, text: &str, edit: &Edit) -> String {
+    let fence = &model.pieces[edit.piece].fence;
+    let info = edit.info.as_deref().unwrap_or(&text[fence.info.clone()]);
+    let rest = text[fence.info.end..]
+        .find('\n')
+        .map_or(text.len(), |end| fence.info.end + end);
     let closing = text[..fence.range.end].rfind('\n').map_or(0, |at| at + 1);
-    opening + body.trim_matches('\n') + "\n" + &text[closing..]
+    let (before, line_end) = (&text[..fence.info.start], &text[fence.info.end..rest]);
+    let body = edit.body.trim_matches('\n');
+    format!("{before}{info}{line_end}\n{body}\n{}", &text[closing..])
 }
 
 /// What is imported from somewhere: things, and what is imported from inside of things.
@@ -296,6 +367,26 @@ mod tests {
         let more = expected.to_owned() + "```rust #names +=\nuse k::e;\n```\n";
         let after = "```rust #names :=\nuse c::x;\nuse k::{a, b, c::d, e};\n```\n";
         assert_eq!(joined(&more), expected.to_owned() + after);
+    }
+
+    #[test]
+    fn a_hole_that_a_later_chapter_fills_is_an_addition() {
+        let chapter = concat!(
+            "```rust file=in/a.rs\n<<names>>\n```\n",
+            "```rust #names\n<<more names>>\nuse k::b;\nuse k::c;\n```\n",
+            "```rust #more names\nuse c::x;\nuse k::a;\n```\n",
+            "```rust #more names +=\nuse k::d;\n```\n",
+        );
+        let expected = concat!(
+            "```rust file=in/a.rs\n<<names>>\n```\n",
+            "```rust #names\nuse k::{b, c};\n```\n",
+            "```rust #names :=\nuse c::x;\nuse k::{a, b, c};\n```\n",
+            "```rust #names :=\nuse c::x;\nuse k::{a, b, c, d};\n```\n",
+        );
+        assert_eq!(joined(chapter), expected);
+        let used_elsewhere = chapter.to_owned() + "```rust file=in/b.rs\n<<more names>>\n```\n";
+        let more_joined = used_elsewhere.replace("names +=\nuse k::d;", "names :=\nuse c::x;\nuse k::{a, d};");
+        assert_eq!(joined(&used_elsewhere), more_joined);
     }
 
     #[test]

@@ -13,9 +13,9 @@ use crate::shared::{MessageFormat, Place, Status, count, mistakes};
 
 /// Join what later chapters import with what earlier ones did.
 ///
-/// Where a fragment of Rust imports is added to (`+=`), the addition becomes the whole (`:=`): all that was imported so far, with one
-/// `use` for each crate. Where one fence has two `use` for a crate, they become one. A fragment that has anything else in it is left
-/// alone.
+/// Where a fragment of Rust imports is added to (`+=`), or a hole in it is filled, the addition becomes the whole (`:=`): all that was
+/// imported so far, with one `use` for each crate. Where one fence has two `use` for a crate, they become one. A fragment that has
+/// anything else in it is left alone.
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
