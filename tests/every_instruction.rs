@@ -115,6 +115,8 @@ struct Range {
     switcher: Switcher,
     /// The instruction by which Guests are entered.
     gate: u64,
+    /// The CPU has instructions for the bases of FS and GS.
+    fsgsbase: bool,
     /// A machine check is lost: the next one would be the machine's last.
     fragile: bool,
     /// How many of each event were sent.
@@ -124,12 +126,13 @@ struct Range {
 }
 
 impl Range {
-    fn new(mut gdb: Gdb, symbols: BTreeMap<String, u64>) -> Answer<Self> {
+    fn new(mut gdb: Gdb, symbols: BTreeMap<String, u64>, fsgsbase: bool) -> Answer<Self> {
         let switcher = Switcher::find(&mut gdb, symbols)?;
         let mut range = Self {
             gate: switcher.instructions[0].at,
             gdb,
             switcher,
+            fsgsbase,
             fragile: false,
             sent: BTreeMap::new(),
             wrong: BTreeMap::new(),
@@ -441,6 +444,7 @@ fn victims_are_here(vm: &mut Vm) -> bool {
 fn under_fire(name: &str, machine: Machine, shots: impl Fn(&mut Range) -> Answer<()>) {
     let socket = top().join("target/vm").join(format!("{name}.gdb"));
     let qemu_args = format!("-gdb unix:{},server=on,wait=off", socket.display());
+    let fsgsbase = machine.cpu.starts_with("max");
     let boot = || {
         let _ = std::fs::remove_file(&socket);
         let mut vm = start_vm(name, machine, &script(), "", &qemu_args);
@@ -458,7 +462,7 @@ fn under_fire(name: &str, machine: Machine, shots: impl Fn(&mut Range) -> Answer
     }
     let mut sent = BTreeMap::new();
     let outcome = Gdb::connect(&socket).and_then(|gdb| {
-        let mut range = Range::new(gdb, symbols(&vm.kernel_log()))?;
+        let mut range = Range::new(gdb, symbols(&vm.kernel_log()), fsgsbase)?;
         let done = shots(&mut range).and_then(|()| range.end());
         done.map_err(|e| e + "\n" + &told(&range.wrong))?;
         sent = range.sent;
@@ -507,7 +511,8 @@ fn told(wrong: &BTreeMap<String, Vec<String>>) -> String {
 
 /// Every event at each `step`th instruction of those that are reached.
 fn at_every(step: usize, range: &mut Range, events: &[Event]) -> Answer<()> {
-    let wanted: Vec<Instruction> = range.switcher.worth_a_shot().cloned().collect();
+    let fsgsbase = range.fsgsbase;
+    let wanted: Vec<Instruction> = range.switcher.worth_a_shot(fsgsbase).cloned().collect();
     let found = range.survey(&wanted)?;
     println!("{} instructions, {} reached", wanted.len(), found.len());
     for event in events {

@@ -6,6 +6,7 @@ use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Mnemonic};
 use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 /// The top-level entry that is the Switcher's.
@@ -31,6 +32,8 @@ pub struct Instruction {
     target: Option<u64>,
     /// Whether it jumps sometimes.
     conditional: bool,
+    /// Where it jumps to, always or sometimes.
+    to: u64,
 }
 
 impl fmt::Display for Instruction {
@@ -94,6 +97,7 @@ impl Code {
                 target: (one.mnemonic() == Mnemonic::Jmp && one.is_jmp_short_or_near())
                     .then(|| one.near_branch_target()),
                 conditional: one.is_jcc_short_or_near(),
+                to: one.near_branch_target(),
             });
         }
         all
@@ -246,8 +250,30 @@ impl Switcher {
         })
     }
 
-    /// All instructions that mean something, of the stubs those that are used.
-    pub fn worth_a_shot(&self) -> impl Iterator<Item = &Instruction> {
+    /// What a CPU with the instructions for the bases of FS and GS, or without, jumps over: how the other kind does the same.
+    fn for_the_other_kind(&self, fsgsbase: bool) -> Vec<Range<u64>> {
+        let between = |from: u64, to: u64| {
+            let all = self.instructions.iter();
+            all.filter(move |one| (from + 1..to).contains(&one.at))
+        };
+        let knows =
+            |one: &Instruction| matches!(one.mnemonic, Mnemonic::Rdgsbase | Mnemonic::Wrgsbase);
+        let choices = self.instructions.iter().filter(|one| one.conditional);
+        choices
+            .filter(|jump| between(jump.at, jump.to).any(knows))
+            .filter_map(|jump| match fsgsbase {
+                true => {
+                    let over = between(jump.at, jump.to).last()?.target?;
+                    Some(jump.to..over)
+                }
+                false => Some(jump.at + 1..jump.to),
+            })
+            .collect()
+    }
+
+    /// All instructions that mean something on such a CPU, of the stubs those that are used.
+    pub fn worth_a_shot(&self, fsgsbase: bool) -> impl Iterator<Item = &Instruction> {
+        let others = self.for_the_other_kind(fsgsbase);
         let begin = self.instructions[0].at;
         let (stubs, size) = (begin..begin + 256 * 16, 16);
         let real = |(index, _): &(usize, &Instruction)| !self.only_guessed(*index);
@@ -255,7 +281,8 @@ impl Switcher {
         all.map(|(_, one)| one).filter(move |one| {
             let filling = matches!(one.mnemonic, Mnemonic::Nop | Mnemonic::Int3);
             let used = USED.map(u64::from).contains(&((one.at - begin) / size));
-            !filling && (used || !stubs.contains(&one.at))
+            let here = !others.iter().any(|range| range.contains(&one.at));
+            !filling && here && (used || !stubs.contains(&one.at))
         })
     }
 
