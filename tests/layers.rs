@@ -20,12 +20,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "the parts of a Guest",
         &[
-            "bell", "catalog", "clock", "decode", "dma", "memory", "shadow", "traps", "walk",
+            "bell", "catalog", "clock", "decode", "dma", "memory", "port", "shadow", "traps", "walk",
         ],
     ),
     (
-        "a Guest, and what it may ask for",
-        &["guest", "emulate", "hypercalls", "interrupts"],
+        "a Guest, its CPUs, and what they may ask for",
+        &["machine", "vcpu", "emulate", "hypercalls", "interrupts", "guest"],
     ),
     ("the way to it", &["run", "device", "crate"]),
 ];
@@ -51,6 +51,12 @@ fn module() -> Map {
 fn layer(file: &str) -> Option<usize> {
     let name = file.split("::").next()?;
     LAYERS.iter().position(|(_, files)| files.contains(&name))
+}
+
+/// A file without a layer is the matter of a test of its own.
+fn leads_up(arrow: &Arrow) -> bool {
+    let layers = layer(&arrow.from).zip(layer(&arrow.to));
+    layers.is_some_and(|(from, to)| from < to)
 }
 
 fn is_known(arrow: &Arrow) -> bool {
@@ -120,7 +126,7 @@ fn no_arrow_of_the_module_leads_up() {
     let up: Vec<String> = map
         .arrows
         .iter()
-        .filter(|arrow| layer(&arrow.from) < layer(&arrow.to) && !is_known(arrow))
+        .filter(|arrow| leads_up(arrow) && !is_known(arrow))
         .map(told)
         .collect();
     assert!(up.is_empty(), "up: {}", up.join("\nup: "));
