@@ -23,12 +23,15 @@ mod guest;
 mod harness;
 mod host;
 mod layout;
+mod mirror;
+mod pages;
 mod ram;
 mod segments;
 mod signals;
 mod slot;
 mod tables;
 mod victims;
+mod window;
 
 use harness::Case;
 use std::process::ExitCode;

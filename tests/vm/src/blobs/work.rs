@@ -537,4 +537,51 @@ blob! {
         "mov rbx, [rax]",
         "poweroff 1",
         "2: poweroff 0";
+
+    /// Looks and writes when asked. A request has come when parameter 0 is not result 0, and is answered when both are equal
+    /// again. It names pages: parameter 1, whether to write; 2, the first one's address; 3, how many; 4, what to write to
+    /// the first word of the first page, and one more for each further page. What was read goes to BUFFER, word by word.
+    /// Parameter 5: whether read() is to come back then. Counts while nobody asks; ends when told to.
+    ON_REQUEST = "2: inc qword ptr [r15 + COUNT]",
+        "cmp qword ptr [r15 + STOP], 0",
+        "jne 9f",
+        "mov r12, [r15 + PARAM]",
+        "cmp r12, [r15 + OUT]",
+        "je 2b",
+        "mov rsi, [r15 + PARAM + 16]",
+        "mov rcx, [r15 + PARAM + 24]",
+        "mov rax, [r15 + PARAM + 32]",
+        "lea rdi, [r15 + BUFFER]",
+        "3: cmp qword ptr [r15 + PARAM + 8], 0",
+        "jne 4f",
+        "mov rbx, [rsi]",
+        "mov [rdi], rbx",
+        "add rdi, 8",
+        "jmp 5f",
+        "4: mov [rsi], rax",
+        "inc rax",
+        "5: add rsi, 4096",
+        "dec rcx",
+        "jnz 3b",
+        "result 0, r12",
+        "cmp qword ptr [r15 + PARAM + 40], 0",
+        "je 2b",
+        "hcall 13, 76, DMA",
+        "jmp 2b",
+        "9: poweroff 0";
+
+    /// Reads the word at parameter 1 again and again, and ends with status 1 when it is smaller than parameter 0 was just before,
+    /// or with 0 when told to.
+    NEVER_BACKWARDS = "mov r13, [r15 + PARAM + 8]",
+        "2: mov r12, [r15 + PARAM]",
+        "mov rax, [r13]",
+        "cmp rax, r12",
+        "jb 3f",
+        "inc qword ptr [r15 + COUNT]",
+        "cmp qword ptr [r15 + STOP], 0",
+        "je 2b",
+        "poweroff 0",
+        "3: result 0, rax",
+        "result 1, r12",
+        "poweroff 1";
 }

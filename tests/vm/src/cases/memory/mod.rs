@@ -1,0 +1,21 @@
+//! The guest's memory is the Launcher's: whatever the Host, the Launcher or anybody else does to those pages, the guest sees
+//! what a process would see there.
+
+mod churn;
+mod gone;
+mod held;
+mod mappings;
+
+use crate::harness::Case;
+
+pub(super) fn cases() -> Vec<Case> {
+    [
+        mappings::cases(),
+        gone::cases(),
+        held::cases(),
+        churn::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
