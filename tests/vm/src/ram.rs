@@ -15,8 +15,8 @@ struct Mapping {
     /// What a handle speaks of.
     at: NonNull<libc::c_void>,
     len: usize,
-    /// What was mapped around it.
-    whole: (NonNull<libc::c_void>, usize),
+    /// What is to be unmapped with it: more than that, or nothing.
+    whole: Option<(NonNull<libc::c_void>, usize)>,
 }
 
 // SAFETY: a mapping belongs to the process, not to a thread, and `Ram` only makes volatile accesses to it.
@@ -26,8 +26,10 @@ unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours and no handle is left.
-        let _ = unsafe { munmap(self.whole.0, self.whole.1) };
+        if let Some((at, len)) = self.whole {
+            // SAFETY: the mapping is ours and no handle is left.
+            let _ = unsafe { munmap(at, len) };
+        }
     }
 }
 
@@ -50,14 +52,27 @@ impl Ram {
         Self(Arc::new(Mapping {
             at,
             len: len as usize,
-            whole,
+            whole: Some(whole),
+        }))
+    }
+
+    /// Memory that somebody else has mapped, for good.
+    pub fn borrowed(at: u64, len: u64) -> Self {
+        Self(Arc::new(Mapping {
+            at: NonNull::new(at as *mut libc::c_void).expect("not null"),
+            len: len as usize,
+            whole: None,
         }))
     }
 
     fn map(len: u64, flags: MapFlags) -> Self {
         let whole = Self::anonymous(len, flags);
         let (at, len) = whole;
-        Self(Arc::new(Mapping { at, len, whole }))
+        Self(Arc::new(Mapping {
+            at,
+            len,
+            whole: Some(whole),
+        }))
     }
 
     fn anonymous(len: u64, flags: MapFlags) -> (NonNull<libc::c_void>, usize) {

@@ -155,22 +155,36 @@ pub fn memory_for(kind: Kind) -> Ram {
 impl Window {
     /// Replaces what a guest has at [`WINDOW`].
     pub fn over(ram: &Ram, kind: Kind) -> Outcome<Self> {
-        Self::at(kind, Some(ram.base() + WINDOW))
+        Self::at(kind, ram.base() + WINDOW)
     }
 
     /// One of its own, somewhere: aligned as the kind needs it.
     pub fn elsewhere(kind: Kind) -> Outcome<Self> {
         let room = Ram::at_border(kind.pages() * PAGE, HUGE);
-        let window = Self::at(kind, Some(room.base()));
+        let window = Self::at(kind, room.base());
         // It is not unmapped any more: the window is there.
         std::mem::forget(room);
         window
     }
 
-    fn at(kind: Kind, at: Option<u64>) -> Outcome<Self> {
+    /// Plain memory, in small pages, for all of a guest.
+    pub fn plain(len: u64) -> Outcome<Self> {
+        let room = Ram::at_border(len, HUGE);
+        let window = Self {
+            kind: Kind::PrivateAnonymous,
+            at: room.base(),
+            pages: len / PAGE,
+            file: None,
+        };
+        std::mem::forget(room);
+        window.map(libc::MAP_FIXED)?;
+        Ok(window)
+    }
+
+    fn at(kind: Kind, at: u64) -> Outcome<Self> {
         let mut window = Self {
             kind,
-            at: at.unwrap_or(0),
+            at,
             pages: kind.pages(),
             file: None,
         };

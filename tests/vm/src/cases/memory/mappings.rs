@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
+use std::collections::HashSet;
 use std::os::fd::AsRawFd;
 
 /// A guest, and the part of its memory that is to change.
@@ -78,7 +79,7 @@ impl Subject {
     }
 
     /// After the change as before: each sees what the other writes, into a page that was its own and into one that was not.
-    fn lives_on(mut self) -> Outcome {
+    pub fn lives_on(mut self) -> Outcome {
         self.both_see("after the change")?;
         if self.window.kind.is_writable() {
             self.guest_writes(0, 0x3000_0000)?;
@@ -245,7 +246,8 @@ const CHANGES: &[Change] = &[
     }),
     (
         "free-to-be-taken",
-        |kind| matches!(kind, Kind::PrivateAnonymous | Kind::TransparentHuge) && host::swaps(),
+        // A write to a large page would keep all of it.
+        |kind| kind == Kind::PrivateAnonymous && host::swaps(),
         |subject| {
             subject.window.advise("MADV_FREE", libc::MADV_FREE)?;
             // What is written to after that is wanted again, whoever writes.
@@ -285,7 +287,7 @@ const CHANGES: &[Change] = &[
     (
         "moved-to-another-node",
         |_| host::nodes() > 1,
-        |subject| move_pages(&subject.window),
+        |subject| migrate(&subject.window),
     ),
     (
         "made-huge",
@@ -358,9 +360,14 @@ const CHANGES: &[Change] = &[
 /// How often the kernel is asked for what it may refuse while a page is in use.
 const ROUNDS: usize = 20;
 
+/// Missing in `libc`.
+pub const MADV_PAGEOUT: i32 = 21;
+
 /// `MADV_PAGEOUT`, until no page is there.
-fn page_out(window: &Window) -> Outcome {
-    const MADV_PAGEOUT: i32 = 21;
+pub fn page_out(window: &Window) -> Outcome {
+    if window.kind.has_file() {
+        sync(window)?;
+    }
     let mut there = 0;
     for _ in 0..ROUNDS {
         // Pages that a CPU has not yet put where the kernel looks for them stay: this brings them there.
@@ -376,17 +383,17 @@ fn page_out(window: &Window) -> Outcome {
 }
 
 /// `move_pages()` to another node: until no page is where it was.
-fn move_pages(window: &Window) -> Outcome {
+pub fn migrate(window: &Window) -> Outcome {
     let before = pages::entries(window.at, window.pages)?;
     let step = if window.pages * PAGE == HUGE {
         HUGE
     } else {
         PAGE
     };
-    // Of a large page only one part is named, unless it is in small ones.
-    let at: Vec<u64> = (window.at..window.at + window.len())
-        .step_by(step as usize)
-        .collect();
+    // Of a large page only one part is named, unless it is in small ones; of the others, those that are there.
+    let there = |at: &u64| before[((at - window.at) / PAGE) as usize].present();
+    let at = (window.at..window.at + window.len()).step_by(step as usize);
+    let at: Vec<u64> = at.filter(there).collect();
     let ask = |nodes: *const i32| -> Outcome<Vec<i32>> {
         const MPOL_MF_MOVE: i32 = 2;
         let mut status = vec![0; at.len()];
@@ -418,7 +425,7 @@ fn move_pages(window: &Window) -> Outcome {
         let same = before
             .iter()
             .zip(&after)
-            .filter(|(before, after)| before.frame() == after.frame());
+            .filter(|(before, after)| before.present() && before.frame() == after.frame());
         stayed = same.count();
         if stayed == 0 {
             return Ok(());
@@ -462,12 +469,21 @@ fn merged(way: Way) -> Outcome {
     subject
         .window
         .advise("MADV_MERGEABLE", libc::MADV_MERGEABLE)?;
+    merge(&subject.window, subject.window.pages as usize / 2)?;
+    subject.lives_on()
+}
+
+/// Waits until so many pages of a window are the same page of the machine as some other of it.
+pub fn merge(window: &Window, so_many: usize) -> Outcome {
     let _merging = Merging::on()?;
     wait_until("the pages are merged", || {
-        pages::entries(subject.window.at, subject.window.pages)
-            .is_ok_and(|all| all.chunks(2).all(|two| two[0].frame() == two[1].frame()))
-    })?;
-    subject.lives_on()
+        let Ok(entries) = pages::entries(window.at, window.pages) else {
+            return false;
+        };
+        let there = entries.iter().filter(|entry| entry.present());
+        let frames: HashSet<u64> = there.clone().map(|entry| entry.frame()).collect();
+        there.count() - frames.len() >= so_many
+    })
 }
 
 /// The Host's search for pages with the same content, at full speed until this is dropped.
@@ -513,7 +529,7 @@ fn forked(kind: Kind, way: Way) -> Outcome {
     };
     subject.words = ours;
     subject.both_see("after parent, guest and child have written")?;
-    for (page, want) in (0..).zip(&its) {
+    for (page, want) in (0..8).zip(&its) {
         same(
             &format!("what the child sees in page {page}"),
             child.read(page)?,
