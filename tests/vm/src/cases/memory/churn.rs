@@ -1,7 +1,7 @@
 //! Memory that is replaced again and again under a guest that never stops: it must not see what is gone, however often and in
 //! whatever moment that happens, and what is only moved must not hurt it anywhere, its tables and its code included.
 
-use super::mappings::{MADV_PAGEOUT, merge, migrate};
+use super::mappings::{MADV_PAGEOUT, ROUNDS, merge, migrate};
 use crate::blobs::work;
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, join, same, wait_until};
@@ -9,7 +9,7 @@ use crate::host;
 use crate::layout::*;
 use crate::ram::Ram;
 use crate::tables::pte;
-use crate::window::{Kind, WINDOW, Window, memory_for};
+use crate::window::{HUGE, Kind, WINDOW, Window, memory_for};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use std::os::fd::AsRawFd;
@@ -143,6 +143,11 @@ fn never_backwards(kind: Kind, replace: Replace) -> Outcome {
     join(thread).and(churned)
 }
 
+/// Asks for what the kernel refuses while it uses a page itself, a few times.
+fn patiently(ask: impl Fn() -> Outcome) -> Outcome {
+    (1..ROUNDS).find_map(|_| ask().ok()).map_or_else(ask, Ok)
+}
+
 /// Moves all of a guest's memory in some way that no process would notice.
 type Move = fn(&Window) -> Outcome;
 
@@ -166,7 +171,8 @@ const SAME_CONTENT: &[(&str, fn() -> bool, Move)] = &[
         |all| {
             const MADV_COLLAPSE: i32 = 25;
             all.advise("MADV_HUGEPAGE", libc::MADV_HUGEPAGE)?;
-            all.advise("MADV_COLLAPSE", MADV_COLLAPSE)
+            // Behind the first one there are places without any page, and nothing to make one of.
+            patiently(|| all.advise_pages("MADV_COLLAPSE", MADV_COLLAPSE, 0, HUGE / PAGE))
         },
     ),
     (
@@ -185,7 +191,9 @@ const SAME_CONTENT: &[(&str, fn() -> bool, Move)] = &[
                 STACK_TOP - PAGE,
                 0x6000,
             ] {
-                all.advise_pages("MADV_SOFT_OFFLINE", MADV_SOFT_OFFLINE, page / PAGE, 1)?;
+                patiently(|| {
+                    all.advise_pages("MADV_SOFT_OFFLINE", MADV_SOFT_OFFLINE, page / PAGE, 1)
+                })?;
             }
             Ok(())
         },

@@ -358,7 +358,7 @@ const CHANGES: &[Change] = &[
 ];
 
 /// How often the kernel is asked for what it may refuse while a page is in use.
-const ROUNDS: usize = 20;
+pub const ROUNDS: usize = 20;
 
 /// Missing in `libc`.
 pub const MADV_PAGEOUT: i32 = 21;
