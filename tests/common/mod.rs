@@ -112,7 +112,7 @@ pub struct System {
     /// After so many seconds a run is given up.
     limit: u32,
     extra: Option<PathBuf>,
-    /// Size of its disks, one of which it swaps to.
+    /// Size of its disks, to one of which it swaps, if it has any.
     disks: Option<&'static str>,
     /// What it was tangled and built in, if that is not where the whole system is.
     state: Option<PathBuf>,
@@ -147,7 +147,7 @@ impl System {
         }
     }
 
-    /// The whole system, in a VM with disks of this size.
+    /// The whole system, in a VM with disks of this size and programs that press on its memory.
     pub fn with_disks(size: &'static str) -> Self {
         Self {
             disks: Some(size),
@@ -226,7 +226,9 @@ impl System {
             command.arg("--extra").arg(extra);
         }
         if let Some(size) = self.disks {
-            command.args(["--disk", size]);
+            // And memory of two nodes, between which pages can be moved.
+            command.env("KERNEL_ARGS", "numa=fake=2");
+            command.args(["--pressure", "--disk", size]);
         }
         if let Some(state) = &self.state {
             command.env("STATE", state);

@@ -11,7 +11,7 @@
 //! usual place.
 //!
 //! With `--dangerous` the cases are those that can stop the whole machine where the module is wrong, and are not among the others.
-//! `vmtests --crowd SECONDS` runs no case but more Guests than there is memory for, so long ([`crowd`]).
+//! `vmtests --crowd SECONDS GUESTS` runs no case but so many busy Guests, so long ([`crowd`]).
 //! `vmtests --victims` runs no case but Guests for somebody outside to shoot at ([`victims`]).
 
 mod abi;
@@ -112,11 +112,12 @@ fn main() -> ExitCode {
     if args == ["--victims"] {
         return told("victims", victims::run());
     }
-    if let [mode, seconds] = args.as_slice()
+    if let [mode, seconds, guests] = args.as_slice()
         && mode == "--crowd"
-        && let Ok(seconds) = seconds.parse()
+        && let (Ok(seconds), Ok(guests)) = (seconds.parse(), guests.parse())
     {
-        return told("crowd", crowd::run(std::time::Duration::from_secs(seconds)));
+        let time = std::time::Duration::from_secs(seconds);
+        return told("crowd", crowd::run(time, guests));
     }
     let options = match Options::parse(args.into_iter()) {
         Ok(options) => options,

@@ -607,16 +607,9 @@ fn serve(from: &std::os::unix::net::UnixStream, window: &Window, words: &mut [u6
     unsafe { libc::write(fd, at.cast(), 8) == 8 }
 }
 
-const WAYS: [(&str, Way); 3] = [
-    // First what a process sees: whether the case is right.
-    ("as-a-process", Way::AsAProcess),
-    ("while-it-runs", Way::WhileItRuns),
-    ("between-reads", Way::BetweenReads),
-];
-
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (how, way) in WAYS {
+    for (how, way) in super::WAYS {
         for (what, kind) in Kind::ALL {
             if !kind.is_there() {
                 continue;
