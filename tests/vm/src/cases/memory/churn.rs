@@ -151,7 +151,10 @@ fn patiently(ask: impl Fn() -> Outcome) -> Outcome {
 /// Moves all of a guest's memory in some way that no process would notice.
 type Move = fn(&Window) -> Outcome;
 
-const SAME_CONTENT: &[(&str, fn() -> bool, Move)] = &[
+/// What it is called, whether this Host has it, and what it is.
+type SameContent = (&'static str, fn() -> bool, Move);
+
+const SAME_CONTENT: &[SameContent] = &[
     ("paged-out", host::swaps, |all| {
         all.advise("MADV_PAGEOUT", MADV_PAGEOUT)
     }),
