@@ -118,6 +118,11 @@ teeth: ## Take each rule out of the module and see that a test notices (TESTS=pa
 	$(Q)$(MAKE) payload vmtests
 	$(Q)env -u MAKEFLAGS -u MFLAGS cargo test --quiet --test teeth -- --include-ignored --nocapture --test-threads=1 $(TESTS)
 
+crowd: tangle ## Sixteen busy Guests on a Host of 512 MiB that swaps, for SECONDS= (600)
+	$(Q)scripts/need cargo qemu
+	$(Q)$(MAKE) payload vmtests
+	$(Q)env -u MAKEFLAGS -u MFLAGS CROWD_SECONDS=$(if $(filter file,$(origin SECONDS)),600,$(SECONDS)) cargo test --quiet --test crowd -- --nocapture
+
 check-host: ## Say what this very machine has of which the module must know, and whether it would run here
 	@scripts/check-host
 
@@ -211,5 +216,5 @@ mdbook:
 serve := mdbook serve --dest-dir target/book --port $(PORT)
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
-.PHONY: tangle run vm debug book serve watch test states test-debug test-bochs teeth check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
+.PHONY: tangle run vm debug book serve watch test states test-debug test-bochs teeth crowd check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
 	payload parts launcher guest module vmtests ruler mdbook

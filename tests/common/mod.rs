@@ -112,6 +112,8 @@ pub struct System {
     /// After so many seconds a run is given up.
     limit: u32,
     extra: Option<PathBuf>,
+    /// Size of its disks, to one of which it swaps, if it has any.
+    disks: Option<&'static str>,
     /// What it was tangled and built in, if that is not where the whole system is.
     state: Option<PathBuf>,
 }
@@ -130,6 +132,7 @@ impl System {
                 emulator: Emulator::Qemu,
                 limit: LIMIT,
                 extra: Some(vmtests()),
+                disks: None,
                 state: None,
             }
         })
@@ -140,6 +143,14 @@ impl System {
         Self {
             overlay,
             emulator,
+            ..Self::whole().clone()
+        }
+    }
+
+    /// The whole system, in a VM with disks of this size and programs that press on its memory.
+    pub fn with_disks(size: &'static str) -> Self {
+        Self {
+            disks: Some(size),
             ..Self::whole().clone()
         }
     }
@@ -162,6 +173,7 @@ impl System {
             emulator: Emulator::Qemu,
             limit: LIMIT,
             extra: None,
+            disks: None,
             state: Some(state),
         })
     }
@@ -183,7 +195,7 @@ impl System {
     }
 
     /// Starts what [`System::in_vm`] runs, with more arguments for QEMU. Nothing is lost if what it prints fills no pipe.
-    fn start_vm(
+    pub fn start_vm(
         &self,
         name: &str,
         machine: Machine,
@@ -212,6 +224,11 @@ impl System {
         }
         if let Some(extra) = &self.extra {
             command.arg("--extra").arg(extra);
+        }
+        if let Some(size) = self.disks {
+            // And memory of two nodes, between which pages can be moved.
+            command.env("KERNEL_ARGS", "numa=fake=2");
+            command.args(["--pressure", "--disk", size]);
         }
         if let Some(state) = &self.state {
             command.env("STATE", state);

@@ -1,4 +1,4 @@
-//! Memory that is not there until the test brings it: whoever touches it waits.
+//! Memory that is not there, or not for writing, until the test allows it: whoever touches it waits.
 
 use crate::harness::{Outcome, same};
 use crate::layout::PAGE;
@@ -13,35 +13,40 @@ mod uffd {
     pub const IOCTL_API: u64 = 0xc018_aa3f;
     pub const IOCTL_REGISTER: u64 = 0xc020_aa00;
     pub const IOCTL_COPY: u64 = 0xc028_aa03;
+    pub const IOCTL_WRITEPROTECT: u64 = 0xc018_aa06;
     pub const REGISTER_MODE_MISSING: u64 = 1;
+    pub const REGISTER_MODE_WP: u64 = 2;
+    pub const WRITEPROTECT_MODE_WP: u64 = 1;
+    /// Write protection of anonymous pages, and of those of shared memory and of large ones.
+    pub const FEATURES_WP: u64 = 1 | 1 << 12;
     pub const EVENT_PAGEFAULT: u8 = 0x12;
+    /// Byte of a message in which bit 1 says that somebody wanted to write to a protected page.
+    pub const FLAGS: usize = 8;
     /// Bytes of a message.
     pub const MSG: usize = 32;
 }
 
-/// Whole pages that were taken away from a piece of memory. When this is dropped, whoever waits for them goes on waiting.
-pub struct Absent {
+/// A stretch of this process's memory whose faults come to us. When this is dropped, whoever waits there goes on.
+struct Watched {
     fd: OwnedFd,
     at: u64,
-    content: Vec<u8>,
+    len: u64,
 }
 
-impl Absent {
-    /// Takes `pages` pages away.
-    pub fn pages(ram: &Ram, offset: u64, pages: u64) -> Outcome<Self> {
-        let (at, len) = (ram.base() + offset, pages * PAGE);
-        let content = ram.bytes(offset, len);
+impl Watched {
+    fn new(at: u64, len: u64, features: u64, mode: u64) -> Outcome<Self> {
+        // One that blocks cannot be polled: whoever polls it is told of an error, at once.
+        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
         // SAFETY: one integer.
-        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
+        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };
         let fd = Errno::result(fd).map_err(|e| format!("userfaultfd: {e}"))?;
         // SAFETY: it was just opened.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-        let absent = Self { fd, at, content };
-        absent.request("UFFDIO_API", uffd::IOCTL_API, &mut [uffd::API, 0, 0])?;
-        let mut register = [at, len, uffd::REGISTER_MODE_MISSING, 0];
-        absent.request("UFFDIO_REGISTER", uffd::IOCTL_REGISTER, &mut register)?;
-        ram.discard(offset, len);
-        Ok(absent)
+        let watched = Self { fd, at, len };
+        watched.request("UFFDIO_API", uffd::IOCTL_API, &mut [uffd::API, features, 0])?;
+        let mut register = [at, len, mode, 0];
+        watched.request("UFFDIO_REGISTER", uffd::IOCTL_REGISTER, &mut register)?;
+        Ok(watched)
     }
 
     fn request(&self, name: &str, request: u64, words: &mut [u64]) -> Outcome {
@@ -52,21 +57,87 @@ impl Absent {
             .map_err(|e| format!("{name}: {e}"))
     }
 
-    /// Waits until somebody waits for one of the pages.
-    pub fn wait_until_wanted(&self) -> Outcome {
+    /// Waits until somebody waits for one of the pages; the flags of that fault.
+    fn wait_until_wanted(&self) -> Outcome<u8> {
         let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
         let ready = poll(&mut fds, PollTimeout::from(30_000u16)).map_err(|e| e.to_string())?;
-        same("somebody touches the absent page within 30 s", ready, 1)?;
+        same("somebody touches the page within 30 s", ready, 1)?;
         let mut message = [0; uffd::MSG];
         let len = nix::unistd::read(&self.fd, &mut message).map_err(|e| e.to_string())?;
         same("bytes of a message of userfaultfd's", len, uffd::MSG)?;
-        same("its event", message[0], uffd::EVENT_PAGEFAULT)
+        same("its event", message[0], uffd::EVENT_PAGEFAULT)?;
+        Ok(message[uffd::FLAGS])
+    }
+}
+
+/// Whole pages that were taken away from a piece of memory.
+pub struct Absent {
+    watched: Watched,
+    content: Vec<u8>,
+}
+
+impl Absent {
+    /// Takes `pages` pages away.
+    pub fn pages(ram: &Ram, offset: u64, pages: u64) -> Outcome<Self> {
+        let len = pages * PAGE;
+        let content = ram.bytes(offset, len);
+        Self::instead(ram.base() + offset, content, || {
+            ram.discard(offset, len);
+            Ok(())
+        })
+    }
+
+    /// Lets `take` take away what is at an address; in its place this content will come.
+    pub fn instead(at: u64, content: Vec<u8>, take: impl FnOnce() -> Outcome) -> Outcome<Self> {
+        let watched = Watched::new(at, content.len() as u64, 0, uffd::REGISTER_MODE_MISSING)?;
+        take()?;
+        Ok(Self { watched, content })
+    }
+
+    /// Waits until somebody waits for one of the pages.
+    pub fn wait_until_wanted(&self) -> Outcome {
+        self.watched.wait_until_wanted().map(drop)
     }
 
     /// Brings all pages, with what was in them.
     pub fn bring(&self) -> Outcome {
         let (from, len) = (self.content.as_ptr() as u64, self.content.len() as u64);
-        let mut copy = [self.at, from, len, 0, 0];
-        self.request("UFFDIO_COPY", uffd::IOCTL_COPY, &mut copy)
+        let mut copy = [self.watched.at, from, len, 0, 0];
+        self.watched
+            .request("UFFDIO_COPY", uffd::IOCTL_COPY, &mut copy)
+    }
+}
+
+/// Pages that may be read, and written to only when the test allows it.
+pub struct Protected(Watched);
+
+impl Protected {
+    /// Protects what is there.
+    pub fn pages(at: u64, pages: u64) -> Outcome<Self> {
+        let len = pages * PAGE;
+        let watched = Watched::new(at, len, uffd::FEATURES_WP, uffd::REGISTER_MODE_WP)?;
+        let protected = Self(watched);
+        protected.set(uffd::WRITEPROTECT_MODE_WP)?;
+        Ok(protected)
+    }
+
+    fn set(&self, mode: u64) -> Outcome {
+        let mut words = [self.0.at, self.0.len, mode];
+        self.0
+            .request("UFFDIO_WRITEPROTECT", uffd::IOCTL_WRITEPROTECT, &mut words)
+    }
+
+    /// Waits until somebody wants to write.
+    pub fn wait_until_wanted(&self) -> Outcome {
+        same(
+            "bit 1 of the fault's flags",
+            self.0.wait_until_wanted()? & 2,
+            2,
+        )
+    }
+
+    /// Allows it.
+    pub fn allow(&self) -> Outcome {
+        self.set(0)
     }
 }

@@ -22,6 +22,39 @@ pub fn knows(function: &str) -> bool {
         .any(|line| line.split_whitespace().nth(2) == Some(function))
 }
 
+/// Whether something is mounted there.
+pub fn is_mounted(at: &str) -> bool {
+    fs::read_to_string("/proc/mounts")
+        .unwrap_or_default()
+        .lines()
+        .any(|line| line.split(' ').nth(1) == Some(at))
+}
+
+/// Whether pages can be swapped out.
+pub fn swaps() -> bool {
+    fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1)
+}
+
+/// How many nodes the Host's memory has.
+pub fn nodes() -> usize {
+    (0..)
+        .take_while(|node| {
+            fs::exists(format!("/sys/devices/system/node/node{node}")).unwrap_or(false)
+        })
+        .count()
+}
+
+/// Sees to it that a handful of pages of 2 MiB can be had, on every node.
+pub fn reserve_huge_pages() -> Outcome {
+    let path = "/proc/sys/vm/nr_hugepages";
+    let have = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+    let wanted = 8;
+    if have.trim().parse::<u64>().is_ok_and(|have| have < wanted) {
+        fs::write(path, wanted.to_string()).map_err(|e| format!("{path}: {e}"))?;
+    }
+    Ok(())
+}
+
 /// Whether the Host itself runs with five levels of page tables.
 pub fn five_levels() -> bool {
     has("la57")

@@ -11,6 +11,7 @@
 //! usual place.
 //!
 //! With `--dangerous` the cases are those that can stop the whole machine where the module is wrong, and are not among the others.
+//! `vmtests --crowd SECONDS GUESTS` runs no case but so many busy Guests, so long ([`crowd`]).
 //! `vmtests --victims` runs no case but Guests for somebody outside to shoot at ([`victims`]).
 
 mod abi;
@@ -18,17 +19,22 @@ mod absent;
 mod blobs;
 mod bystander;
 mod cases;
+mod cgroup;
+mod crowd;
 mod device;
 mod guest;
 mod harness;
 mod host;
 mod layout;
+mod mirror;
+mod pages;
 mod ram;
 mod segments;
 mod signals;
 mod slot;
 mod tables;
 mod victims;
+mod window;
 
 use harness::Case;
 use std::process::ExitCode;
@@ -81,6 +87,20 @@ impl Options {
     }
 }
 
+/// How something ended that is no case.
+fn told(name: &str, outcome: harness::Outcome) -> ExitCode {
+    match outcome {
+        Ok(()) => {
+            println!("ok {name}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            println!("FAIL {name}: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [mode, guest, report] = args.as_slice()
@@ -90,13 +110,14 @@ fn main() -> ExitCode {
         cases::after_exec(guest, report);
     }
     if args == ["--victims"] {
-        return match victims::run() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                println!("FAIL victims: {why}");
-                ExitCode::FAILURE
-            }
-        };
+        return told("victims", victims::run());
+    }
+    if let [mode, seconds, guests] = args.as_slice()
+        && mode == "--crowd"
+        && let (Ok(seconds), Ok(guests)) = (seconds.parse(), guests.parse())
+    {
+        let time = std::time::Duration::from_secs(seconds);
+        return told("crowd", crowd::run(time, guests));
     }
     let options = match Options::parse(args.into_iter()) {
         Ok(options) => options,

@@ -14,8 +14,11 @@ use std::sync::Arc;
 pub struct Ram(Arc<Mapping>);
 
 struct Mapping {
+    /// What a handle speaks of.
     at: NonNull<libc::c_void>,
     len: usize,
+    /// What is to be unmapped with it: more than that, or nothing.
+    whole: Option<(NonNull<libc::c_void>, usize)>,
 }
 
 // SAFETY: a mapping belongs to the process, not to a thread, and `Ram` only makes volatile accesses to it.
@@ -25,8 +28,10 @@ unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours and no handle is left.
-        let _ = unsafe { munmap(self.at, self.len) };
+        if let Some((at, len)) = self.whole {
+            // SAFETY: the mapping is ours and no handle is left.
+            let _ = unsafe { munmap(at, len) };
+        }
     }
 }
 
@@ -41,12 +46,43 @@ impl Ram {
         Self::map(len, MapFlags::MAP_SHARED)
     }
 
+    /// Zeroed memory of this process that begins where a page of `border` bytes would.
+    pub fn at_border(len: u64, border: u64) -> Self {
+        let whole = Self::anonymous(len + border, MapFlags::MAP_PRIVATE);
+        let at = (whole.0.as_ptr() as u64).next_multiple_of(border);
+        let at = NonNull::new(at as *mut libc::c_void).expect("not null");
+        Self(Arc::new(Mapping {
+            at,
+            len: len as usize,
+            whole: Some(whole),
+        }))
+    }
+
+    /// Memory that somebody else has mapped, for good.
+    pub fn borrowed(at: u64, len: u64) -> Self {
+        Self(Arc::new(Mapping {
+            at: NonNull::new(at as *mut libc::c_void).expect("not null"),
+            len: len as usize,
+            whole: None,
+        }))
+    }
+
     fn map(len: u64, flags: MapFlags) -> Self {
+        let whole = Self::anonymous(len, flags);
+        let (at, len) = whole;
+        Self(Arc::new(Mapping {
+            at,
+            len,
+            whole: Some(whole),
+        }))
+    }
+
+    fn anonymous(len: u64, flags: MapFlags) -> (NonNull<libc::c_void>, usize) {
         let len = NonZeroUsize::new(len as usize).expect("some memory");
         let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping, wherever the kernel likes.
         let at = unsafe { mmap_anonymous(None, len, prot, flags) }.expect("mmap of guest memory");
-        Self(Arc::new(Mapping { at, len: len.get() }))
+        (at, len.get())
     }
 
     /// Address in this process: what a Launcher calls `base`.

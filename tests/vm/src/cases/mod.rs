@@ -4,6 +4,7 @@ mod behaviour;
 mod errno;
 mod hostile;
 mod life;
+mod memory;
 mod stale;
 
 use crate::harness::Case;
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Case> {
         errno::cases(),
         behaviour::cases(),
         hostile::cases(),
+        memory::cases(),
         life::cases(),
     ]
     .into_iter()

@@ -67,8 +67,8 @@ impl KernelLog {
         }
     }
 
-    /// The first complaint logged since the last call.
-    pub fn complaint(&self) -> Option<String> {
+    /// The first complaint logged since the last call, but for those that are tolerated.
+    pub fn complaint(&self, tolerated: &[&str]) -> Option<String> {
         let file = self.file.as_ref()?;
         let mut first = None;
         let mut record = [0; 8192];
@@ -82,6 +82,7 @@ impl KernelLog {
                     if first.is_none()
                         && is_complaint(message)
                         && !self.ignored.iter().any(|text| message.contains(text))
+                        && !tolerated.iter().any(|text| message.contains(text))
                     {
                         first = Some(message.to_owned());
                     }

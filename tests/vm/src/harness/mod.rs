@@ -16,6 +16,8 @@ pub struct Case {
     pub name: String,
     /// After this long it is said to hang.
     pub limit: Duration,
+    /// What the Host's kernel may say meanwhile although it sounds bad.
+    pub tolerates: &'static [&'static str],
     /// What it does, in a process of its own.
     pub run: Box<dyn Fn() -> Outcome>,
 }
@@ -26,6 +28,7 @@ impl Case {
         Self {
             name: name.into(),
             limit: Duration::from_secs(120),
+            tolerates: &[],
             run: Box::new(run),
         }
     }

@@ -1,0 +1,73 @@
+//! A Host with less memory than its Guests use together, and a disk to swap to.
+
+mod common;
+
+use common::{Machine, System, host};
+
+/// A minute, or as many seconds as `CROWD_SECONDS` says (`make crowd`: ten minutes).
+fn seconds() -> u32 {
+    let asked = std::env::var("CROWD_SECONDS").ok();
+    asked.map_or(60, |text| text.parse().expect("CROWD_SECONDS is a number"))
+}
+
+/// Runs a line of shell on a Host of 512 MiB whose disks are as large as that.
+fn on_a_small_host(name: &str, shell: &str) -> Option<common::Ran> {
+    if host() != "debian" {
+        eprintln!("{name}: only Debian's kernel has the drivers of a disk");
+        return None;
+    }
+    let machine = Machine { cpu: "max", smp: 2 };
+    let limit = seconds() + 1500;
+    let system = System::with_disks("1G").within(limit);
+    Some(system.start_vm(name, machine, shell, "", "-m 512M").wait())
+}
+
+#[test]
+fn sixteen_busy_guests_swap_and_find_what_they_left() {
+    let shell = format!("./vmtests --crowd {} 16", seconds());
+    if let Some(ran) = on_a_small_host("crowd", &shell) {
+        ran.lines.iter().for_each(|line| println!("{line}"));
+        ran.expect_lines(&["ok crowd"]).expect_status(0);
+    }
+}
+
+/// Programs of others press on the same memory in every way that they know: they take it, move it, give it back, fork with it, hold
+/// it back, merge it, and move the Guests' from node to node.
+const OTHERS: &str = "
+    cd /tmp
+    stress-ng --temp-path /tmp --timeout $SECONDS_ASKED --verify --oom-avoid --ksm --vm 1 --vm-bytes 160M --vm-keep \
+        --mremap 1 --mremap-bytes 16M --madvise 1 --userfaultfd 1 --userfaultfd-bytes 4M --memfd 1 --memfd-bytes 16M \
+        --pagemove 1 --pagemove-bytes 4M --pageswap 1 --numa 1 --numa-bytes 8M >/tmp/stress 2>&1 &
+    stress=$!
+    while kill -0 $stress 2>/dev/null; do
+        for guest in $(pidof vmtests); do
+            migratepages $guest 0 1 2>/dev/null
+            migratepages $guest 1 0 2>/dev/null
+        done
+        memhog -r1 64M >/dev/null
+        echo 1 >/proc/sys/vm/compact_memory
+        echo 3 >/proc/sys/vm/drop_caches
+    done
+    wait $stress
+    echo stress-ng: $?
+    cat /tmp/stress
+";
+
+#[test]
+fn guests_find_what_they_left_whatever_others_do_to_memory() {
+    let seconds = seconds();
+    // The Guests outlive the others.
+    let shell = format!(
+        "SECONDS_ASKED={seconds}
+        ./vmtests --crowd {} 5 & crowd=$!
+        {OTHERS}
+        wait $crowd",
+        seconds + 10
+    );
+    if let Some(ran) = on_a_small_host("crowd-pressed", &shell) {
+        ran.lines.iter().for_each(|line| println!("{line}"));
+        ran.expect_lines(&["stress-ng: 0"])
+            .expect_lines(&["ok crowd"])
+            .expect_status(0);
+    }
+}

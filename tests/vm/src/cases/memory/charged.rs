@@ -1,0 +1,271 @@
+//! A guest's memory is taken, charged and given back like any other of its process: nothing is pinned, no limit is evaded, and who
+//! has too much is the one who pays.
+
+use crate::bystander::Bystander;
+use crate::cgroup::Group;
+use crate::harness::{Case, Outcome, check, same, wait_until};
+use crate::host;
+use crate::layout::*;
+use crate::mirror::{MOST_PAGES, Mirror, Way};
+use crate::pages;
+use crate::ram::Ram;
+use crate::window::WINDOW;
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
+
+/// What a guest touches beside its first [`MEMORY`].
+const MUCH: u64 = 48 << 20;
+
+/// A guest that has written to all its memory.
+struct Glutton {
+    guest: Mirror,
+    ram: Ram,
+}
+
+impl Glutton {
+    fn start(ram: Ram) -> Outcome<Self> {
+        let mut glutton = Self {
+            guest: Mirror::start(&ram, Way::WhileItRuns)?,
+            ram,
+        };
+        for (pa, pages) in glutton.stretches() {
+            glutton.guest.write(pa, pages, pa)?;
+        }
+        Ok(glutton)
+    }
+
+    /// Pieces of its memory of the size of a request.
+    fn stretches(&self) -> Vec<(u64, u64)> {
+        let step = MOST_PAGES * PAGE;
+        (WINDOW..self.ram.len())
+            .step_by(step as usize)
+            .map(|pa| (pa, step.min(self.ram.len() - pa) / PAGE))
+            .collect()
+    }
+
+    /// Fails unless the guest finds in all of it what it wrote, or nothing.
+    fn finds(&mut self, nothing: bool) -> Outcome {
+        for (pa, pages) in self.stretches() {
+            let found = self.guest.read(pa, pages)?;
+            for (page, found) in (0..).zip(found) {
+                let want = if nothing { 0 } else { pa + page };
+                same(&format!("the word at {:#x}", pa + page * PAGE), found, want)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The kernel's books of this process say that nothing is pinned, and that the guest's memory is its own.
+fn pins_nothing() -> Outcome {
+    let mut glutton = Glutton::start(Ram::new(MEMORY + MUCH))?;
+    same("VmPin", pages::status("VmPin")?, 0)?;
+    same("VmLck", pages::status("VmLck")?, 0)?;
+    let resident = pages::status("VmRSS")?;
+    check!(
+        resident >= MUCH >> 10,
+        "VmRSS is {resident} KiB, and the guest has touched more"
+    );
+    glutton.finds(false)?;
+    glutton.guest.end()
+}
+
+/// The same for a process that may lock 64 KiB and has no right to more.
+fn needs_no_right_to_lock() -> Outcome {
+    let limit = libc::rlimit {
+        rlim_cur: 64 << 10,
+        rlim_max: 64 << 10,
+    };
+    // SAFETY: the structure lives across the call.
+    Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) })
+        .map_err(|e| format!("setrlimit: {e}"))?;
+    drop_capability(14)?;
+    check!(
+        // SAFETY: a fresh mapping, wherever the kernel likes.
+        unsafe { libc::mlock(Ram::new(1 << 20).base() as *const _, 1 << 20) } < 0,
+        "this process may still lock memory: this tries nothing"
+    );
+    pins_nothing()
+}
+
+/// Gives up a right for good.
+fn drop_capability(number: u32) -> Outcome {
+    // Version 3 of the structure: two words each of what is effective, permitted and inheritable.
+    let mut header = [0x2008_0522u32, 0];
+    let mut sets = [0u32; 6];
+    // SAFETY: both arrays are as long as version 3 says.
+    let got = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    Errno::result(got).map_err(|e| format!("capget: {e}"))?;
+    sets[..3].iter_mut().for_each(|set| *set &= !(1 << number));
+    // SAFETY: as above.
+    let set = unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) };
+    Errno::result(set)
+        .map(drop)
+        .map_err(|e| format!("capset: {e}"))
+}
+
+/// What the Launcher no longer needs is the Host's again, and not only in the books.
+fn comes_back(ram: Ram, advice: i32) -> Outcome {
+    let mut glutton = Glutton::start(ram)?;
+    let (free, resident) = (host::free_memory(), pages::status("VmRSS")?);
+    let at = (glutton.ram.base() + WINDOW) as *mut _;
+    // SAFETY: memory of our own, to which there are only volatile accesses.
+    let done = unsafe { libc::madvise(at, MUCH as usize, advice) };
+    Errno::result(done).map_err(|e| format!("madvise: {e}"))?;
+    // A little of it may be in use again.
+    let most = MUCH - (MUCH >> 4);
+    wait_until("the memory is free", || host::free_memory() >= free + most).map_err(|e| {
+        format!(
+            "{e}; of {} KiB {} came back",
+            MUCH >> 10,
+            (host::free_memory() as i64 - free as i64) >> 10
+        )
+    })?;
+    let left = pages::status("VmRSS")?;
+    check!(
+        left + (most >> 10) <= resident,
+        "VmRSS was {resident} KiB and is {left} KiB"
+    );
+    glutton.finds(true)?;
+    glutton.guest.end()
+}
+
+/// The group of the process is charged with the guest's memory, and credited when that is given back.
+fn group_is_charged() -> Outcome {
+    let group = Group::new(&[])?;
+    group.enter()?;
+    let before = group.number("memory.current")?;
+    let glutton = Glutton::start(Ram::new(MEMORY + MUCH))?;
+    let charged = group.number("memory.current")? - before;
+    check!(
+        charged >= MUCH,
+        "the guest touched {MUCH} bytes, and {charged} were charged"
+    );
+    glutton.ram.discard(WINDOW, MUCH);
+    wait_until("it is credited", || {
+        group
+            .number("memory.current")
+            .is_ok_and(|now| now + MUCH / 2 < before + charged)
+    })?;
+    glutton.guest.end()
+}
+
+/// A group that may have less than the guest touches swaps, and the guest finds everything.
+fn group_swaps() -> Outcome {
+    let group = Group::new(&[("memory.max", MUCH / 2)])?;
+    group.enter()?;
+    let mut glutton = Glutton::start(Ram::new(MEMORY + MUCH))?;
+    let swapped = group.number("memory.swap.current")?;
+    check!(swapped > MUCH / 4, "only {swapped} bytes were swapped out");
+    for _ in 0..2 {
+        glutton.finds(false)?;
+    }
+    same("kills", group.field("memory.events", "oom_kill")?, 0)?;
+    glutton.guest.end()
+}
+
+/// What somebody else asks the group to give up goes, under the running guest.
+fn group_gives_up_memory() -> Outcome {
+    let group = Group::new(&[])?;
+    group.enter()?;
+    let mut glutton = Glutton::start(Ram::new(MEMORY + MUCH))?;
+    for _ in 0..3 {
+        let before = group.number("memory.current")?;
+        group.set("memory.reclaim", &(MUCH / 2).to_string())?;
+        let now = group.number("memory.current")?;
+        check!(
+            now + MUCH / 4 < before,
+            "the group had {before} bytes and still has {now}"
+        );
+        glutton.finds(false)?;
+    }
+    glutton.guest.end()
+}
+
+/// A group that may have less than the guest touches, and may not swap, is the one that pays, and nobody else.
+fn group_pays() -> Outcome {
+    let bystander = Bystander::start()?;
+    let group = Group::new(&[("memory.max", MUCH / 2), ("memory.swap.max", 0)])?;
+    let _quiet = QuietConsole::new();
+    // SAFETY: the child does what a process with one thread may.
+    let child = match unsafe { fork() }.map_err(|e| e.to_string())? {
+        ForkResult::Child => {
+            let ate = group
+                .enter()
+                .and_then(|()| Glutton::start(Ram::new(MEMORY + MUCH)));
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(if ate.is_ok() { 0 } else { 1 }) }
+        }
+        ForkResult::Parent { child } => child,
+    };
+    let end = waitpid(child, None);
+    same(
+        "the end of the one with too much",
+        end,
+        Ok(WaitStatus::Signaled(child, Signal::SIGKILL, false)),
+    )?;
+    same(
+        "kills in its group",
+        group.field("memory.events", "oom_kill")?,
+        1,
+    )?;
+    bystander.finish()
+}
+
+/// The kernel says on the console at length whom it kills for want of memory; that is not what whoever looks there waits for.
+struct QuietConsole;
+
+impl QuietConsole {
+    fn level(level: i32) {
+        const CONSOLE_LEVEL: i32 = 8;
+        // SAFETY: this command takes a number and no buffer.
+        unsafe { libc::klogctl(CONSOLE_LEVEL, std::ptr::null_mut(), level) };
+    }
+
+    fn new() -> Self {
+        Self::level(1);
+        Self
+    }
+}
+
+impl Drop for QuietConsole {
+    fn drop(&mut self) {
+        Self::level(7);
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        Case::new("charged/nothing-is-pinned", pins_nothing),
+        Case::new(
+            "charged/needs-no-right-to-lock-memory",
+            needs_no_right_to_lock,
+        ),
+        Case::new("charged/comes-back/private", || {
+            comes_back(Ram::new(MEMORY + MUCH), libc::MADV_DONTNEED)
+        }),
+        Case::new("charged/comes-back/shared", || {
+            comes_back(Ram::shared(MEMORY + MUCH), libc::MADV_REMOVE)
+        }),
+    ];
+    if Group::is_there() {
+        cases.push(Case::new("charged/to-the-group", group_is_charged));
+        cases.push(Case {
+            tolerates: &["Call Trace"],
+            ..Case::new("charged/a-group-with-too-much-pays-itself", group_pays)
+        });
+        if host::swaps() {
+            cases.push(Case::new(
+                "charged/a-group-with-too-much-swaps",
+                group_swaps,
+            ));
+            cases.push(Case::new(
+                "charged/a-group-gives-up-memory",
+                group_gives_up_memory,
+            ));
+        }
+    }
+    cases
+}
