@@ -66,6 +66,10 @@ blob! {
         "still rsi, 0x1006", "still rdi, 0x1007", "still rbp, 0x1005", "still r8, 0x1008", "still r9, 0x1009",
         "still r10, 0x100a", "still r12, 0x100c", "still r13, 0x100d", "still r14, 0x100e",
         ".purgem still",
+        // In every other round, its program has no system calls.
+        "mov rax, [r15 + PARAM]",
+        "xor [r15 + PARAM + 8], rax",
+        "hcall 17, [r15 + PARAM + 8]",
         "on_trap 3f",
         "xor edi, edi",
         "enter_user",
@@ -77,6 +81,21 @@ blob! {
 
     /// User: back to ring 1, by the kit's call 2 or by an exception.
     USER_BACK = "mov eax, 2", "syscall", "ud2";
+
+    /// Fifty times: names parameter 0 as the entry of system calls and enters the user program, then takes that back and enters
+    /// it again.
+    SYSCALL_ON_AND_OFF = "2: hcall 17, [r15 + PARAM]",
+        "on_trap 3f",
+        "xor edi, edi",
+        "enter_user",
+        "3: hcall 17, 0",
+        "on_trap 3f",
+        "xor edi, edi",
+        "enter_user",
+        "3: inc qword ptr [r15 + COUNT]",
+        "cmp qword ptr [r15 + COUNT], 50",
+        "jb 2b",
+        "poweroff 0";
 
     /// Does nothing for ever, in ring 1.
     SPIN = "2: jmp 2b";

@@ -20,6 +20,17 @@ pub(super) fn cases() -> Vec<Case> {
             )?;
             same("traps", guest.trap_count(), 0)
         }),
+        Case::new("syscall/an-entry-counts-at-once", || {
+            let mut guest = Guest::new(work::SYSCALL_ON_AND_OFF);
+            guest.traps().interrupts().user(work::USER_BACK);
+            guest.param(0, crate::blobs::kit::SYSCALL_ENTRY);
+            guest.run_to_poweroff(0)?;
+            // The calls of every other turn are undefined instructions.
+            same("traps", guest.trap_count(), 50)?;
+            let undefined = guest.trap_log().iter().all(|trap| trap.vector == 6);
+            check!(undefined, "other traps than 6: {:?}", guest.trap_log());
+            Ok(())
+        }),
         Case::new("syscall/what-the-entry-finds", || {
             let mut guest = Guest::new(work::ENTER_USER);
             guest.traps().user(work::USER_EXIT);
