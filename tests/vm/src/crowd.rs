@@ -11,18 +11,19 @@ use crate::tables::pte;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// Pages that each goes through: a power of two, 32 MiB.
 const PAGES: u64 = 8192;
 /// Where a guest counts and is told to stop: the page that parent and child share.
 const SHARED: u64 = COUNT / PAGE * PAGE;
-/// How often each must have been through its memory. Only the second time it finds what it left.
-const PASSES: u64 = 2;
+/// How many pages each must have been to, whatever the time. Only behind the first pass it finds what it left.
+const ENOUGH: u64 = PAGES + PAGES / 4;
 /// Memory of the Host's that its caches may take meanwhile, and of its kernel's own.
 const SLACK: u64 = 8 << 20;
-const KERNEL_SLACK: u64 = 3 << 20;
-/// Much longer than two passes take, whatever was asked for.
+const KERNEL_SLACK: u64 = 6 << 20;
+/// Much longer than that takes, whatever was asked for.
 const LIMIT: Duration = Duration::from_secs(1200);
 
 /// One of them, seen from outside.
@@ -120,21 +121,32 @@ fn taken() -> Outcome<(u64, u64)> {
     ))
 }
 
-/// Lets so many run until the time is over and each has done so much; ends them.
-fn round(guests: u64, time: Duration, passes: u64) -> Outcome {
+/// Lets so many run until the time is over, each has done so much, and so has whoever else is there; ends them.
+fn round(guests: u64, time: Duration, enough: u64, others: Option<&str>) -> Outcome {
     let members = (0..guests)
         .map(Member::start)
         .collect::<Outcome<Vec<_>>>()?;
+    let others = others.map(|shell| Command::new("sh").args(["-euc", shell]).spawn());
+    let mut others = others.transpose().map_err(|e| format!("sh: {e}"))?;
     let begun = Instant::now();
     let mut outcome = Ok(());
     loop {
         let slowest = members.iter().map(Member::pages_done).min().unwrap_or(0);
-        if begun.elapsed() >= time && slowest >= passes * PAGES {
+        match others.as_mut().map(Child::try_wait).transpose() {
+            Ok(Some(Some(status))) if status.success() => others = None,
+            Ok(None | Some(None)) => {}
+            ended => {
+                outcome = Err(format!("the others ended so: {ended:?}"));
+                break;
+            }
+        }
+        if begun.elapsed() >= time && slowest >= enough && others.is_none() {
             break;
         }
-        if let Ok(ended @ (WaitStatus::Exited(..) | WaitStatus::Signaled(..))) =
-            waitpid(None, Some(WaitPidFlag::WNOHANG))
-        {
+        let mut ended = members
+            .iter()
+            .map(|member| waitpid(member.pid, Some(WaitPidFlag::WNOHANG)));
+        if let Some(ended) = ended.find(|ended| *ended != Ok(WaitStatus::StillAlive)) {
             outcome = Err(format!("one ended before it was told to: {ended:?}"));
             break;
         }
@@ -174,19 +186,19 @@ fn round(guests: u64, time: Duration, passes: u64) -> Outcome {
     outcome
 }
 
-/// Runs so many so long, at least, with whatever else runs on this Host.
-pub fn run(time: Duration, guests: u64) -> Outcome {
+/// Runs so many so long, at least, and beside them a line of shell, which has to end well.
+pub fn run(time: Duration, guests: u64, others: Option<&str>) -> Outcome {
     check!(host::swaps(), "there is no swap");
     // What the Host keeps from the first time on is not held against the crowd.
-    round(2, Duration::ZERO, 1)?;
-    round(guests, Duration::ZERO, 0)?;
+    round(2, Duration::ZERO, PAGES, None)?;
+    round(guests, Duration::ZERO, 0, None)?;
     let (memory, kernel) = taken()?;
     let swapped = field("/proc/vmstat", "pswpin")?;
-    round(guests, time, PASSES)?;
+    round(guests, time, ENOUGH, others)?;
     let swapped = field("/proc/vmstat", "pswpin")? - swapped;
     println!("{swapped} pages came back from the disk");
     check!(
-        swapped > PAGES,
+        swapped > PAGES / 4,
         "this tries little: only {swapped} pages came back from the disk"
     );
     let (memory_now, kernel_now) = taken()?;

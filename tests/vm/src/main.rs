@@ -11,7 +11,7 @@
 //! usual place.
 //!
 //! With `--dangerous` the cases are those that can stop the whole machine where the module is wrong, and are not among the others.
-//! `vmtests --crowd SECONDS GUESTS` runs no case but so many busy Guests, so long ([`crowd`]).
+//! `vmtests --crowd SECONDS GUESTS [SHELL]` runs no case but so many busy Guests, so long, beside a line of shell ([`crowd`]).
 //! `vmtests --victims` runs no case but Guests for somebody outside to shoot at ([`victims`]).
 
 mod abi;
@@ -112,12 +112,13 @@ fn main() -> ExitCode {
     if args == ["--victims"] {
         return told("victims", victims::run());
     }
-    if let [mode, seconds, guests] = args.as_slice()
+    if let [mode, seconds, guests, others @ ..] = args.as_slice()
         && mode == "--crowd"
         && let (Ok(seconds), Ok(guests)) = (seconds.parse(), guests.parse())
     {
         let time = std::time::Duration::from_secs(seconds);
-        return told("crowd", crowd::run(time, guests));
+        let others = others.first().map(String::as_str);
+        return told("crowd", crowd::run(time, guests, others));
     }
     let options = match Options::parse(args.into_iter()) {
         Ok(options) => options,

@@ -16,7 +16,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
 /// What a guest touches beside its first [`MEMORY`].
-const MUCH: u64 = 48 << 20;
+const MUCH: u64 = 24 << 20;
 
 /// A guest that has written to all its memory.
 struct Glutton {

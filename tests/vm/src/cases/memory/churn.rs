@@ -15,7 +15,7 @@ use nix::unistd::{ForkResult, fork};
 use std::os::fd::AsRawFd;
 
 /// How often a page is replaced.
-const VERSIONS: u64 = 300;
+const VERSIONS: u64 = 60;
 /// How often all of a guest's memory is moved.
 const MOVES: usize = 12;
 
@@ -179,31 +179,8 @@ const SAME_CONTENT: &[SameContent] = &[
         },
     ),
     (
-        "soft-offlined",
-        || host::knows("soft_offline_page"),
-        |all| {
-            // Eight pages of those that the guest uses leave for ever.
-            const MADV_SOFT_OFFLINE: i32 = 101;
-            for page in [
-                BODY,
-                KIT,
-                TABLES,
-                PARAM,
-                DATA,
-                OUT,
-                STACK_TOP - PAGE,
-                0x6000,
-            ] {
-                patiently(|| {
-                    all.advise_pages("MADV_SOFT_OFFLINE", MADV_SOFT_OFFLINE, page / PAGE, 1)
-                })?;
-            }
-            Ok(())
-        },
-    ),
-    (
         "compacted",
-        || host::knows("compact_nodes"),
+        || std::fs::exists("/proc/sys/vm/compact_memory").unwrap_or(false),
         |_| {
             std::fs::write("/proc/sys/vm/compact_memory", "1")
                 .map_err(|e| format!("compact_memory: {e}"))
