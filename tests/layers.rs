@@ -25,17 +25,17 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "a Guest, and what it may ask for",
-        &[
-            "machine",
-            "vcpu",
-            "guest",
-            "emulate",
-            "hypercalls",
-            "interrupts",
-        ],
+        "what the CPUs of a Guest share, and what each has",
+        &["machine", "vcpu"],
     ),
-    ("the way to it", &["run", "device", "crate"]),
+    (
+        "what they may ask for",
+        &["emulate", "hypercalls", "interrupts"],
+    ),
+    (
+        "a Guest, and the way to it",
+        &["guest", "run", "device", "crate"],
+    ),
 ];
 
 /// Arrows that should not be, until they are gone: those that lead up, and one of each circle.
@@ -53,6 +53,12 @@ fn module() -> Map {
 fn layer(file: &str) -> Option<usize> {
     let name = file.split("::").next()?;
     LAYERS.iter().position(|(_, files)| files.contains(&name))
+}
+
+/// A file without a layer is the matter of another test.
+fn leads_up(arrow: &Arrow) -> bool {
+    let layers = layer(&arrow.from).zip(layer(&arrow.to));
+    layers.is_some_and(|(from, to)| from < to)
 }
 
 fn is_known(arrow: &Arrow) -> bool {
@@ -122,7 +128,7 @@ fn no_arrow_of_the_module_leads_up() {
     let up: Vec<String> = map
         .arrows
         .iter()
-        .filter(|arrow| layer(&arrow.from) < layer(&arrow.to) && !is_known(arrow))
+        .filter(|arrow| leads_up(arrow) && !is_known(arrow))
         .map(told)
         .collect();
     assert!(up.is_empty(), "up: {}", up.join("\nup: "));
