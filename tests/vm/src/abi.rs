@@ -8,6 +8,8 @@ pub mod lhreq {
     pub const GETDMA: u64 = 1;
     pub const IRQ: u64 = 2;
     pub const BREAK: u64 = 3;
+    /// The one flag of INITIALIZE.
+    pub const WITHOUT_SMAP: u64 = 1;
 }
 
 /// Hypercall numbers.
