@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn a_gate_is_encoded_as_the_cpu_wants_it() {
         let (low, high) = gate(0xffff_ffff_8001_1230, 0xe, 3);
-        assert_eq!((low, high), (0x8001_ee00_0061_1230, 0xffff_ffff));
+        assert_eq!((low, high), (0x8001_ee00_0081_1230, 0xffff_ffff));
     }
 
     #[test]

@@ -44,7 +44,7 @@ blob! {
         "3: on_trap 3f",
         "int3",
         "3: mov qword ptr [r15 + RESUME], 1",
-        "mov ebx, 0x69",
+        "mov ebx, 0x89",
         "pushfq",
         "or qword ptr [rsp], 0x100",
         "popfq",

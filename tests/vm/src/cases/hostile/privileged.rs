@@ -246,7 +246,7 @@ fn refused(name: &'static str, code: Blob, vector: u64, want: Want) -> [Case; 2]
             let right = trap.vector == vector || vector == 13 && trap.vector == 6;
             let here = (va(BODY)..va(BODY) + code.bytes().len() as u64).contains(&trap.rip);
             check!(
-                right && here && trap.error == 0 && trap.cs == 0x61 && trap.ss == 0x69,
+                right && here && trap.error == 0 && trap.cs == 0x81 && trap.ss == 0x89,
                 "expected trap {vector} at the instruction, got {trap:x?}"
             );
             Ok(())
