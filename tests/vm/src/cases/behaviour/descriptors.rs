@@ -49,7 +49,8 @@ pub(super) fn cases() -> Vec<Case> {
             guest.run_to_poweroff(0)?;
             let log = guest.trap_log();
             check!(
-                log.iter().all(|t| t.vector == 0x80 && t.cs == 0x23 && t.ss == 0x2b),
+                log.iter()
+                    .all(|t| t.vector == 0x80 && t.cs == 0x23 && t.ss == 0x2b),
                 "expected INT 0x80 from 32-bit code only, got {log:x?}"
             );
             same("system calls", guest.trap_count(), TRAP_MAX)

@@ -94,7 +94,10 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         Case::new("errno/initialize/flags", || {
             let (mut guest, device) = (Guest::new(work::SURVIVED), Device::open());
-            for flags in (1..64).map(|bit| 1 << bit).chain([3, u64::MAX, u64::MAX - 1]) {
+            for flags in (1..64)
+                .map(|bit| 1 << bit)
+                .chain([3, u64::MAX, u64::MAX - 1])
+            {
                 let answer = device.initialize_with(&guest.init, flags);
                 refused(&format!("{flags:#x}"), answer, EINVAL)?;
             }
