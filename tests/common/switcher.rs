@@ -18,7 +18,7 @@ const STOP: u64 = 0x6128;
 /// CR4: five levels of tables.
 const LA57: u64 = 1 << 12;
 /// Vectors by which Guests and our events come to the Host; all other stubs are the same but for a number.
-const USED: [u8; 7] = [1, 2, 13, 14, 18, 0x1f, 0xf7];
+const USED: [u8; 8] = [1, 2, 13, 14, 18, 0x1b, 0x1f, 0xf7];
 
 /// One instruction of the Switcher.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * For the tests: reads from a file while some MSRs of this CPU hold other values than Linux gave them. KVM leaves a CPU
- * so between a visit to its guest and the thread's return to user mode.
+ * so between a visit to its guest and the thread's return to user mode. Number 0 is CR4, which is only looked at.
  *
  * write() to /dev/lender takes a struct request. After the read the values that are in the MSRs are put into it, and whatever
  * happens, Linux's own are back before any user code runs on this CPU.
@@ -38,12 +38,28 @@ struct lent {
 	bool returned;
 };
 
+static u64 read_register(u32 number)
+{
+	u64 value;
+
+	if (!number)
+		return native_read_cr4();
+	rdmsrq(number, value);
+	return value;
+}
+
+static void write_register(u32 number, u64 value)
+{
+	if (number)
+		wrmsrq(number, value);
+}
+
 static void put_back(struct user_return_notifier *notifier)
 {
 	struct lent *lent = container_of(notifier, struct lent, notifier);
 
 	for (u64 i = 0; i < lent->count; i++)
-		wrmsrq(lent->numbers[i], lent->own[i]);
+		write_register(lent->numbers[i], lent->own[i]);
 	lent->returned = true;
 	user_return_notifier_unregister(notifier);
 }
@@ -68,12 +84,12 @@ static ssize_t lend(struct file *file, const char __user *buffer, size_t size, l
 	lent.count = request.count;
 	for (u64 i = 0; i < lent.count; i++) {
 		lent.numbers[i] = request.registers[i].number;
-		rdmsrq(lent.numbers[i], lent.own[i]);
+		lent.own[i] = read_register(lent.numbers[i]);
 	}
 	for (u64 i = 0; i < lent.count; i++) {
 		request.registers[i].keep &= lent.own[i];
 		request.registers[i].keep |= request.registers[i].value;
-		wrmsrq(lent.numbers[i], request.registers[i].keep);
+		write_register(lent.numbers[i], request.registers[i].keep);
 	}
 	user_return_notifier_register(&lent.notifier);
 	local_irq_restore(flags);
@@ -84,7 +100,7 @@ static ssize_t lend(struct file *file, const char __user *buffer, size_t size, l
 	returned = lent.returned;
 	if (!returned) {
 		for (u64 i = 0; i < lent.count; i++)
-			rdmsrq(lent.numbers[i], request.registers[i].value);
+			request.registers[i].value = read_register(lent.numbers[i]);
 		put_back(&lent.notifier);
 	}
 	local_irq_restore(flags);

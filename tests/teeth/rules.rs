@@ -28,8 +28,8 @@ pub const RULES: &[Rule] = &[
         without: &[
             (
                 "arch/lent.rs",
-                "if cr4 & cr4::PGE != 0 {\n                cpu::write_cr4(cr4 & !cr4::PGE);",
-                "if cr4 == 0 {\n                cpu::write_cr4(cr4 & !cr4::PGE);",
+                "if cr4 & without != 0 {\n                cpu::write_cr4(cr4 & !without);",
+                "if cr4 == 0 {\n                cpu::write_cr4(cr4 & !without);",
             ),
             (
                 "arch/switcher.rs",
@@ -50,8 +50,8 @@ pub const RULES: &[Rule] = &[
         name: "nobody enters with global pages on",
         without: &[(
             "arch/lent.rs",
-            "if cr4 & cr4::PGE != 0 {\n                cpu::write_cr4(cr4 & !cr4::PGE);",
-            "if cr4 == 0 {\n                cpu::write_cr4(cr4 & !cr4::PGE);",
+            "if cr4 & without != 0 {\n                cpu::write_cr4(cr4 & !without);",
+            "if cr4 == 0 {\n                cpu::write_cr4(cr4 & !without);",
         )],
         shown_by: Qemu,
         cases: "start/",

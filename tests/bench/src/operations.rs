@@ -78,6 +78,8 @@ pub enum Operation {
     Cpuid,
     /// `rdmsr`.
     ReadMsr,
+    /// `swapgs`, or what a guest's kernel has in its place.
+    SwapGs,
     /// An invalid instruction, to its handler and behind the instruction.
     Trap,
     /// The same where the handler asks for no help.
@@ -119,7 +121,7 @@ pub const TIMES: u64 = 1000;
 
 impl Operation {
     /// All of them, in the order of a table's rows.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Loop,
         Self::Copy,
         Self::SystemCall,
@@ -128,6 +130,7 @@ impl Operation {
         Self::ReadCr3,
         Self::Cpuid,
         Self::ReadMsr,
+        Self::SwapGs,
         Self::Trap,
         Self::StraightTrap,
         Self::Fill,
@@ -156,6 +159,7 @@ impl Operation {
             Self::ReadCr3 => "read-cr3",
             Self::Cpuid => "cpuid",
             Self::ReadMsr => "read-msr",
+            Self::SwapGs => "swap-gs",
             Self::Trap => "trap",
             Self::StraightTrap => "straight-trap",
             Self::Fill => "fill",
@@ -185,6 +189,7 @@ impl Operation {
             Self::ReadCr3 => "read CR3",
             Self::Cpuid => "CPUID",
             Self::ReadMsr => "read an MSR",
+            Self::SwapGs => "swap the bases of GS",
             Self::Trap => "trap, handler and back",
             Self::StraightTrap => "straight trap and back",
             Self::Fill => "shadow fill",

@@ -8,6 +8,8 @@ pub mod lhreq {
     pub const GETDMA: u64 = 1;
     pub const IRQ: u64 = 2;
     pub const BREAK: u64 = 3;
+    /// The one flag of INITIALIZE.
+    pub const WITHOUT_SMAP: u64 = 1;
 }
 
 /// Hypercall numbers.
@@ -27,6 +29,7 @@ pub mod hc {
     pub const SET_PTE: u64 = 14;
     pub const SET_TABLE: u64 = 15;
     pub const SET_SYSCALL: u64 = 17;
+    pub const SET_DESCRIPTOR: u64 = 18;
     pub const SEND_INTERRUPTS: u64 = 19;
     pub const SET_ENTRY: u64 = 20;
 }
@@ -59,10 +62,12 @@ pub mod dma {
 
 /// Selectors of the guest kernel (ring 1) and of guest user programs (ring 3).
 pub mod sel {
-    pub const KERNEL_CS: u64 = 0x61;
-    pub const KERNEL_DS: u64 = 0x69;
+    pub const KERNEL_CS: u64 = 0x81;
+    pub const KERNEL_DS: u64 = 0x89;
     pub const USER_CS: u64 = 0x33;
     pub const USER_DS: u64 = 0x2b;
+    /// 32-bit code, where a guest has set descriptor 4 to that.
+    pub const USER32_CS: u64 = 0x23;
 }
 
 /// RFLAGS.IF, which is also how `irq_enabled` says "on".

@@ -90,6 +90,11 @@ impl Device {
         self.write(&init.words())
     }
 
+    /// INITIALIZE with flags.
+    pub fn initialize_with(&self, init: &Init, flags: u64) -> Answer {
+        self.write(&[&init.words()[..], &[flags]].concat())
+    }
+
     /// GETDMA.
     pub fn get_dma(&self, key: u64) -> Answer {
         self.write(&[lhreq::GETDMA, key])

@@ -55,6 +55,8 @@ pub struct Guest {
     pub tables: Tables,
     /// What INITIALIZE will be told.
     pub init: Init,
+    /// And these flags, unless there are none.
+    pub flags: u64,
     script: Vec<[u64; 4]>,
     device: Option<Device>,
 }
@@ -90,6 +92,7 @@ impl Guest {
             ram,
             tables,
             init,
+            flags: 0,
             script: Vec::new(),
             device: None,
         };
@@ -242,9 +245,13 @@ impl Guest {
         }
         self.ram.set_word(SCRIPT_LEN, self.script.len() as u64);
         let device = Device::open();
-        match device.initialize(&self.init) {
-            Ok(48) => Ok(self.device.insert(device)),
-            other => Err(format!("INITIALIZE: expected 48, got {other:?}")),
+        let (answer, all) = match self.flags {
+            0 => (device.initialize(&self.init), 48),
+            flags => (device.initialize_with(&self.init, flags), 56),
+        };
+        match answer {
+            Ok(taken) if taken == all => Ok(self.device.insert(device)),
+            other => Err(format!("INITIALIZE: expected {all}, got {other:?}")),
         }
     }
 
@@ -356,7 +363,7 @@ mod tests {
     #[test]
     fn a_gate_is_encoded_as_the_cpu_wants_it() {
         let (low, high) = gate(0xffff_ffff_8001_1230, 0xe, 3);
-        assert_eq!((low, high), (0x8001_ee00_0061_1230, 0xffff_ffff));
+        assert_eq!((low, high), (0x8001_ee00_0081_1230, 0xffff_ffff));
     }
 
     #[test]

@@ -113,6 +113,8 @@ measured! {
 
     LGUEST_FINISH = "poweroff 0";
 
+    SWAP_GS = "setup", "2: begin", "int 0x1b", "done", "dec r12d", "jnz 2b", "finish";
+
     /// FLUSH_ASYNC, with an empty ring.
     HYPERCALL = "setup", "2: xor eax, eax", "begin", "int 0x1f", "done", "dec r12d", "jnz 2b", "finish";
 

@@ -108,13 +108,14 @@ fn output(operation: Operation, len: u16) -> Result<(), String> {
 /// What a Guest can do, and how.
 type Measured = (Operation, fn(Operation) -> Result<(), String>);
 
-const ALL: [Measured; 21] = [
+const ALL: [Measured; 22] = [
     (Operation::SystemCall, |_| system_call()),
     (Operation::DemandFault, |_| demand_fault()),
     (Operation::Hypercall, |it| run_simple(it, code::HYPERCALL)),
     (Operation::ReadCr3, |it| run_simple(it, code::READ_CR3)),
     (Operation::Cpuid, |it| run_simple(it, code::CPUID)),
     (Operation::ReadMsr, |it| run_simple(it, code::READ_MSR)),
+    (Operation::SwapGs, |it| run_simple(it, code::SWAP_GS)),
     (Operation::Trap, |it| {
         trap(it, INTERRUPT_GATE, code::LGUEST_SKIP)
     }),

@@ -260,7 +260,7 @@ blob! {
 
     /// Single-steps itself, MOV SS (which holds traps back) just before a hypercall.
     STEP_MOV_SS = "mov qword ptr [r15 + RESUME], 1",
-        "mov ebx, 0x69",
+        "mov ebx, 0x89",
         "pushfq",
         "or qword ptr [rsp], 0x100",
         "popfq",

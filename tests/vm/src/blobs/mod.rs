@@ -5,6 +5,7 @@
 //! [`kit`] has made the script's hypercalls.
 
 pub mod attack;
+pub mod compat;
 pub mod kit;
 pub mod privileged;
 pub mod work;

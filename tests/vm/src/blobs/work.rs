@@ -29,13 +29,14 @@ blob! {
         "poweroff 0";
 
     /// Leaves ring 1 in every way there is, round after round, until it is told to stop: a hypercall, an emulated instruction,
-    /// exceptions that go to the Host and that do not, single steps, a user program's `syscall` (the kit's call 2), a timer
+    /// the gate that swaps the bases of GS, exceptions that go to the Host and that do not, single steps, a user program's `syscall` (the kit's call 2), a timer
     /// interrupt. Status 1: a register was not kept over it.
     EVERY_WAY = "2: mov esi, 0x1006", "mov edi, 0x1007", "mov ebp, 0x1005",
         "mov r8d, 0x1008", "mov r9d, 0x1009", "mov r10d, 0x100a", "mov r12d, 0x100c", "mov r13d, 0x100d", "mov r14d, 0x100e",
         "hcall 0",
         "cli",
         "sti",
+        "int 0x1b",
         "on_trap 3f",
         "ud2",
         "3: on_trap 3f",
@@ -43,7 +44,7 @@ blob! {
         "3: on_trap 3f",
         "int3",
         "3: mov qword ptr [r15 + RESUME], 1",
-        "mov ebx, 0x69",
+        "mov ebx, 0x89",
         "pushfq",
         "or qword ptr [rsp], 0x100",
         "popfq",
@@ -574,6 +575,83 @@ blob! {
         "mov rax, gs:[0]",
         "result 8, rax",
         "poweroff 0";
+
+    /// The bases of GS change places by the gate for it, by SWAPGS, and by MSR: all of them mean the same two words.
+    SWAP_GS = "mov ecx, 0xc0000101", // GS_BASE := base + PARAM
+        "lea rax, [r15 + PARAM]",
+        "mov rdx, rax",
+        "shr rdx, 32",
+        "wrmsr",
+        "mov ecx, 0xc0000102", // KERNEL_GS_BASE := base + PARAM + 0x100
+        "lea rax, [r15 + PARAM + 0x100]",
+        "mov rdx, rax",
+        "shr rdx, 32",
+        "wrmsr",
+        "int 0x1b",
+        "mov rax, gs:[0]",
+        "result 0, rax",
+        "mov ecx, 0xc0000102",
+        "rdmsr",
+        "shl rdx, 32",
+        "or rax, rdx",
+        "result 1, rax",
+        "swapgs",
+        "mov rax, gs:[0]",
+        "result 2, rax",
+        "int 0x1b",
+        "mov rax, gs:[0]",
+        "result 3, rax",
+        "mov ecx, 0xc0000102", // KERNEL_GS_BASE := base + PARAM + 0x200
+        "lea rax, [r15 + PARAM + 0x200]",
+        "mov rdx, rax",
+        "shr rdx, 32",
+        "wrmsr",
+        "int 0x1b",
+        "mov rax, gs:[0]",
+        "result 4, rax",
+        "mov ecx, 0xc0000102",
+        "rdmsr",
+        "shl rdx, 32",
+        "or rax, rdx",
+        "result 5, rax",
+        "poweroff 0";
+
+    /// Its own word behind each of two bases of GS, which change places by the gate round after round, until it is told to stop.
+    /// Between two rounds it sleeps for a microsecond, so that the CPU is the Host's. Status 1: a base is another one. 2: a
+    /// register or a flag has changed over the gate.
+    SWAP_GS_ON = "mov ecx, 0xc0000101",
+        "lea rax, [r15 + PARAM]",
+        "mov rdx, rax",
+        "shr rdx, 32",
+        "wrmsr",
+        "mov ecx, 0xc0000102",
+        "lea rax, [r15 + PARAM + 8]",
+        "mov rdx, rax",
+        "shr rdx, 32",
+        "wrmsr",
+        "mov r12, [r15 + PARAM]",
+        "mov r13, [r15 + PARAM + 8]",
+        "2: cmp r12, gs:[0]",
+        "jne 4f",
+        "mov r14, rsp",
+        "mov rax, 0x1111111122222222", "mov rbx, rax", "mov rcx, rax", "mov rdx, rax",
+        "stc",
+        "int 0x1b",
+        "jnc 5f",
+        "cmp r14, rsp", "jne 5f",
+        "cmp rax, rbx", "jne 5f", "cmp rax, rcx", "jne 5f", "cmp rax, rdx", "jne 5f",
+        "cmp r13, gs:[0]",
+        "jne 4f",
+        "xchg r12, r13",
+        "mov qword ptr [r15 + DATA], 0",
+        "hcall 9, 1000",
+        "hcall 10",
+        "inc qword ptr [r15 + COUNT]",
+        "cmp qword ptr [r15 + STOP], 0",
+        "je 2b",
+        "poweroff 0",
+        "4: poweroff 1",
+        "5: poweroff 2";
 
     /// Puts four calls into the ring, makes one direct call, and looks at the ring's status bytes.
     RING = "mov byte ptr [r15 + DATA + 72], 0",

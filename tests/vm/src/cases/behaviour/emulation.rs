@@ -2,8 +2,11 @@
 
 use crate::blobs::work;
 use crate::guest::Guest;
-use crate::harness::{Case, check, same};
+use crate::harness::{Case, Outcome, check, join, same, wait_until};
+use crate::host;
 use crate::layout::*;
+use crate::ram::Ram;
+use nix::unistd::Pid;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -59,6 +62,39 @@ pub(super) fn cases() -> Vec<Case> {
             same("KERNEL_GS_BASE", guest.out(6), va(PARAM))?;
             same("FS_BASE", guest.out(7), va(PARAM + 0x200))?;
             same("gs after SWAPGS again", guest.out(8), 0x6060)
+        }),
+        Case::new("emulation/swap-gs-by-its-gate", || {
+            let mut guest = Guest::new(work::SWAP_GS);
+            guest.ram.set_word(PARAM, 0x6060);
+            guest.ram.set_word(PARAM + 0x100, 0x6161);
+            guest.ram.set_word(PARAM + 0x200, 0x6262);
+            guest.run_to_poweroff(0)?;
+            same("gs after the gate", guest.out(0), 0x6161)?;
+            same("KERNEL_GS_BASE", guest.out(1), va(PARAM))?;
+            same("gs after SWAPGS", guest.out(2), 0x6060)?;
+            same("gs after the gate again", guest.out(3), 0x6161)?;
+            same("gs after WRMSR and the gate", guest.out(4), 0x6262)?;
+            same("KERNEL_GS_BASE then", guest.out(5), va(PARAM + 0x100))
+        }),
+        Case::new("emulation/two-guests-swap-gs-on-one-cpu", || {
+            host::pin(Pid::from_raw(0), host::cpus()[0])?;
+            let rams = [Ram::new(MEMORY), Ram::new(MEMORY)];
+            let threads = [0x10, 0x20].map(|word| {
+                let ram = rams[word / 0x10 - 1].clone();
+                std::thread::spawn(move || {
+                    let mut guest = Guest::in_memory(work::SWAP_GS_ON, ram);
+                    let word = word as u64;
+                    guest.interrupts().param(0, word).param(1, word + 1);
+                    guest.run_to_poweroff(0)
+                })
+            });
+            let ended = || threads.iter().any(|thread| thread.is_finished());
+            let waited = wait_until("both have swapped often", || {
+                ended() || rams.iter().all(|ram| ram.word(COUNT) > 200)
+            });
+            rams.iter().for_each(|ram| ram.set_word(STOP, 1));
+            threads.map(join).into_iter().collect::<Outcome>()?;
+            waited
         }),
         Case::new("emulation/hlt", || {
             // HLT; CLI, then the end. Interrupts are off until it sleeps, so none comes too early.

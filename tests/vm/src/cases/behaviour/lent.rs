@@ -1,6 +1,7 @@
 //! Registers that the Host lends for a visit: the Guest finds what it needs, and the Host gets back what was there, even if
 //! that was not what Linux had put there.
 
+use crate::abi::lhreq;
 use crate::blobs::work;
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, same};
@@ -11,6 +12,8 @@ use nix::unistd::Pid;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 
+/// For the lender: no MSR, but CR4, to look at.
+const CR4: u64 = 0;
 const SYSENTER_CS: u64 = 0x174;
 const SYSENTER_ESP: u64 = 0x175;
 const SYSENTER_EIP: u64 = 0x176;
@@ -120,6 +123,20 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("lent/sysenter-cs", || put_back(SYSENTER_CS, 0, 0x58, 0)),
         Case::new("lent/sysenter-esp", || {
             put_back(SYSENTER_ESP, 0, 0x1234_5678, 0)
+        }),
+        // Also where more of it is off than for other Guests.
+        Case::new("lent/cr4", || {
+            for flags in [0, lhreq::WITHOUT_SMAP] {
+                let build = || {
+                    let mut guest = calls(0);
+                    guest.flags = flags;
+                    guest
+                };
+                let (reason, before, after) = visit(build, CR4, u64::MAX, 0)?;
+                same("the Guest's end", reason.as_str(), "POWEROFF: 0")?;
+                same("CR4", after, before)?;
+            }
+            Ok(())
         }),
         Case::new("lent/sysenter-eip", || {
             put_back(SYSENTER_EIP, 0, 0x8765_4321, 0)

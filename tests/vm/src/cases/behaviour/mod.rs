@@ -1,5 +1,6 @@
 //! What a well-behaved guest may rely on.
 
+mod descriptors;
 mod dma;
 mod emulation;
 mod hypercalls;
@@ -30,6 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
         neighbour::cases(),
         launcher::cases(),
         segments::cases(),
+        descriptors::cases(),
         lent::cases(),
     ]
     .into_iter()

@@ -1,6 +1,6 @@
 //! Traps reflected to the guest kernel: frames, error codes, CR2.
 
-use crate::abi::{IF, KERNEL_FLAGS, sel};
+use crate::abi::{IF, KERNEL_FLAGS, lhreq, sel};
 use crate::blobs::{Blob, attack, privileged, work};
 use crate::guest::{Guest, Trap};
 use crate::harness::{Case, Outcome, check, same};
@@ -239,6 +239,64 @@ pub(super) fn cases() -> Vec<Case> {
             kernel_fault(attack::JUMP, USER_TARGET, Some(pte::USER), 0x11)
         }));
     }
+    cases.push(Case::new("without-smap/no-handler-begins-with-ac", || {
+        let mut guest = Guest::bare(work::SURVIVED);
+        guest.flags = lhreq::WITHOUT_SMAP;
+        guest.load(KIT, BODY, work::START_STATE);
+        guest.run_to_poweroff(0)?;
+        same("at birth", guest.out(16) & !0x8d5, 0x202)?;
+
+        let mut guest = Guest::new(work::ENTER_USER);
+        guest.flags = lhreq::WITHOUT_SMAP;
+        guest.traps().user(work::USER_EXIT);
+        guest.run_to_poweroff(0)?;
+        let entry = guest.ram.word(SYSCALL_LOG + 40);
+        same("in a system call", entry & !0x8d5, 0x202)?;
+
+        let mut guest = Guest::new(work::USER_PAGE);
+        guest.flags = lhreq::WITHOUT_SMAP;
+        guest.traps().param(0, USER_TARGET);
+        guest.run()?;
+        let trap = guest.trap(0);
+        same("the trap", trap.vector, 14)?;
+        same("in its handler", trap.handler_rflags & !0x8d5, 0x202)
+    }));
+    cases.push(Case::new(
+        "without-smap/pages-of-programs-are-the-kernels-too",
+        || {
+            let mut guest = Guest::new(work::USER_PAGE);
+            guest.flags = lhreq::WITHOUT_SMAP;
+            guest.traps();
+            guest.tables.map(USER_TARGET, FREE, pte::USER);
+            guest.ram.set_word(FREE, 0xcafe);
+            guest.param(0, USER_TARGET);
+            let reason = guest.run()?;
+            same("read with AC set", guest.out(0), 0xcafe)?;
+            same("read with AC clear", reason.as_str(), "POWEROFF: 1")?;
+
+            // jmp [r15 + PARAM]: code on a page of ring 3, in ring 1.
+            let jump = [0x41, 0xff, 0xa7, 0x00, 0x20, 0x00, 0x00];
+            let jumps = |flags| {
+                let mut guest = Guest::new(Blob::from_bytes(jump.to_vec()));
+                guest.flags = flags;
+                guest.traps();
+                guest.tables.map(USER_TARGET, FREE, pte::USER);
+                guest.ram.set_bytes(FREE, work::SURVIVED.bytes());
+                guest.param(0, USER_TARGET);
+                guest
+            };
+            if host::has("lass") {
+                return Ok(());
+            }
+            jumps(lhreq::WITHOUT_SMAP).run_to_poweroff(0)?;
+            if host::has("smep") {
+                let mut guest = jumps(0);
+                guest.run()?;
+                same("without the flag", guest.trap(0).vector, 14)?;
+            }
+            Ok(())
+        },
+    ));
     cases.push(Case::new("fault/user-page-and-the-ac-flag", || {
         let mut guest = Guest::new(work::USER_PAGE);
         guest.traps();

@@ -92,6 +92,30 @@ pub(super) fn cases() -> Vec<Case> {
             }
             granted("48 bytes", device.write(&words), 48)
         }),
+        Case::new("errno/initialize/flags", || {
+            let (mut guest, device) = (Guest::new(work::SURVIVED), Device::open());
+            for flags in (1..64)
+                .map(|bit| 1 << bit)
+                .chain([3, u64::MAX, u64::MAX - 1])
+            {
+                let answer = device.initialize_with(&guest.init, flags);
+                refused(&format!("{flags:#x}"), answer, EINVAL)?;
+            }
+            let words = [&guest.init.words()[..], &[0]].concat();
+            for len in 49..56 {
+                let answer = device.write_at(words.as_ptr() as u64, len);
+                refused(&format!("{len} bytes"), answer, EFAULT)?;
+            }
+            let edge = Edge::new();
+            let answer = device.write_at(edge.words(&words, 48), 56);
+            refused("flags that are unreadable", answer, EFAULT)?;
+            for flags in [0, lhreq::WITHOUT_SMAP] {
+                let answer = Device::open().initialize_with(&guest.init, flags);
+                granted(&format!("{flags:#x}"), answer, 56)?;
+            }
+            guest.flags = lhreq::WITHOUT_SMAP;
+            guest.run_to_poweroff(0)
+        }),
         bad(
             "base-not-aligned",
             |i| vec![i.base + 1, i.base + 8, i.base + PAGE - 1, 1],

@@ -51,7 +51,6 @@ pub(super) fn cases() -> Vec<Case> {
         3,
         8,
         16,
-        18,
         22,
         21,
         31,

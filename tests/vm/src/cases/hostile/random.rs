@@ -41,7 +41,7 @@ impl Dice {
             1 << 63,
             u64::MAX,
             0x101,
-            0x69,
+            0x89,
         ];
         match self.below(4) {
             0 => self.word(),

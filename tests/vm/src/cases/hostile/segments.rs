@@ -13,10 +13,24 @@ const IOPL: u64 = 3 << 12;
 const TF: u64 = 1 << 8;
 
 /// Every descriptor of the Switcher's table and of the Host's by the selectors that might get somewhere, and some beyond.
-const FAR_SELECTORS: [u64; 32] = [
+const FAR_SELECTORS: &[u64] = &[
     0, 1, 3, 0x8, 0x10, 0x11, 0x13, 0x18, 0x20, 0x23, 0x28, 0x2b, 0x30, 0x33, 0x38, 0x40, 0x41,
-    0x48, 0x50, 0x58, 0x60, 0x61, 0x62, 0x63, 0x68, 0x69, 0x70, 0x78, 0x7b, 0x80, 0x130, 0xfff8,
+    0x48, 0x50, 0x58, 0x60, 0x61, 0x62, 0x63, 0x68, 0x69, 0x70, 0x78, 0x7b, 0x80, 0x81, 0x82, 0x83,
+    0x88, 0x89, 0x8a, 0x8b, 0x90, 0x130, 0xfff8,
 ];
+
+/// 32-bit code and data of all rings, which becomes that of ring 3.
+const CODE_32: u64 = 0x00cf_9b00_0000_ffff;
+const DATA: u64 = 0x00cf_9300_0000_ffff;
+
+/// All descriptors that are the guest's become this one.
+fn fill_table(guest: &mut Guest, descriptor: Option<u64>) {
+    for index in 0..16 {
+        if let Some(descriptor) = descriptor {
+            guest.call([hc::SET_DESCRIPTOR, index, descriptor, 0]);
+        }
+    }
+}
 
 /// Ends well, or with a trap that the guest's own kit took (status 100 + vector): never worse.
 fn ends_or_traps(guest: &mut Guest) -> crate::harness::Outcome<String> {
@@ -38,16 +52,42 @@ fn ends_or_traps(guest: &mut Guest) -> crate::harness::Outcome<String> {
     Ok(reason)
 }
 
+/// Descriptors that no guest may have: name, place, word.
+fn bad_wishes() -> Vec<(String, u64, u64)> {
+    let system = (0..16).map(|kind| {
+        let word = 0x00cf_e000_0000_ffff | kind << 40;
+        (format!("system-{kind}"), 4, word)
+    });
+    let others = [
+        ("conforming", 4, 0x00cf_ff00_0000_ffff),
+        ("conforming-64-bit", 4, 0x00af_ff00_0000_ffff),
+        ("of-64-bits-and-of-32", 4, 0x00ef_fb00_0000_ffff),
+        ("of-16-bits", 4, 0x008f_fb00_0000_ffff),
+        ("data-of-16-bits", 4, 0x008f_f300_0000_ffff),
+        ("data-of-64-bits", 4, 0x00ef_f300_0000_ffff),
+        ("of-the-kernel", 16, CODE_32),
+        ("beyond-the-table", 18, DATA),
+        ("far-beyond-the-table", 1 << 32 | 4, DATA),
+        ("at-the-end-of-all", u64::MAX, DATA),
+    ];
+    let others = others.map(|(name, index, word)| (name.to_owned(), index, word));
+    system.chain(others).collect()
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (call, name) in [(0, "jump"), (1, "call")] {
         cases.push(hostile(format!("far/{name}"), move || {
-            for selector in FAR_SELECTORS {
+            // As it is at birth; all of it 32-bit code; all of it data.
+            let tables = [None, Some(CODE_32), Some(DATA)];
+            let all = FAR_SELECTORS.iter().copied();
+            for (selector, table) in all.flat_map(|one| tables.map(|table| (one, table))) {
                 let mut guest = Guest::new(attack::FAR);
+                fill_table(&mut guest, table);
                 guest.param(0, selector).param(1, call);
                 let reason = ends_or_traps(&mut guest)
                     .map_err(|e| format!("selector {selector:#x}: {e}"))?;
-                let own = matches!(selector, 0x60 | 0x61);
+                let own = matches!(selector, 0x80 | 0x81);
                 check!(
                     reason != "POWEROFF: 0",
                     "a far {name} to selector {selector:#x} worked"
@@ -68,11 +108,39 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }));
     }
+    for (name, index, wish) in bad_wishes() {
+        cases.push(dies(
+            format!("descriptor/{name}"),
+            move || {
+                let mut guest = Guest::new(work::SURVIVED);
+                guest.call([hc::SET_DESCRIPTOR, index, wish, 0]);
+                guest
+            },
+            is(&format!("bad descriptor {wish:#x} for place {index}")),
+        ));
+    }
+    cases.push(hostile("descriptor/ring-0-and-null-stay", || {
+        for table in [CODE_32, DATA, 0] {
+            let mut guest = Guest::new(work::SURVIVED);
+            fill_table(&mut guest, Some(table));
+            guest.run_to_poweroff(0)?;
+        }
+        Ok(())
+    }));
+    cases.push(hostile("descriptor/taken-from-a-program", || {
+        // Its system call returns to segments that are gone, and the guest's own IRETQ traps.
+        let mut guest = Guest::new(work::ENTER_USER);
+        guest.traps().user(work::USER_CALLS);
+        fill_table(&mut guest, Some(0));
+        let reason = guest.run()?;
+        check!(reason == "POWEROFF: 113", "got {reason:?}");
+        Ok(())
+    }));
     for (name, cs) in [
         ("ring-0-code", 0x10),
         ("ring-0-data", 0x18),
-        ("own-code-with-rpl-0", 0x60),
-        ("own-code-with-rpl-2", 0x62),
+        ("own-code-with-rpl-0", 0x80),
+        ("own-code-with-rpl-2", 0x82),
         ("null", 0),
         ("task-state", 0x40),
         ("local-table", 0x50),
@@ -98,11 +166,11 @@ pub(super) fn cases() -> Vec<Case> {
     }
     for (name, cs, ss) in [
         ("32-bit-user", 0x23, 0x2b),
-        ("user-with-kernel-stack", 0x33, 0x69),
-        ("kernel-with-user-stack", 0x61, 0x2b),
-        ("kernel-with-ring-0-stack", 0x61, 0x18),
-        ("kernel-with-null-stack", 0x61, 1),
-        ("kernel-with-null-stack-of-ring-0", 0x61, 0),
+        ("user-with-kernel-stack", 0x33, 0x89),
+        ("kernel-with-user-stack", 0x81, 0x2b),
+        ("kernel-with-ring-0-stack", 0x81, 0x18),
+        ("kernel-with-null-stack", 0x81, 1),
+        ("kernel-with-null-stack-of-ring-0", 0x81, 0),
     ] {
         cases.push(hostile(format!("iretq/{name}"), move || {
             let mut guest = Guest::new(attack::IRET);
@@ -221,7 +289,7 @@ pub(super) fn cases() -> Vec<Case> {
             !traps.is_empty()
                 && traps
                     .iter()
-                    .all(|t| t.vector == 1 && matches!(t.cs, 0x33 | 0x61)),
+                    .all(|t| t.vector == 1 && matches!(t.cs, 0x33 | 0x81)),
             "{traps:x?}"
         );
         check!(
@@ -316,7 +384,7 @@ pub(super) fn cases() -> Vec<Case> {
     for (name, ss) in [
         ("ring-0", 0x18),
         ("user", 0x2b),
-        ("code", 0x61),
+        ("code", 0x81),
         ("task-state", 0x41),
         ("beyond", 0xfff9),
     ] {

@@ -107,7 +107,7 @@ pub(super) fn cases() -> Vec<Case> {
         Ok(())
     }));
 
-    for ss in [0, 3, 0x68, 0x6a, 0x6b, 0x10, 0x18, 0x2b, 0x33, 0x1_0068, !3] {
+    for ss in [0, 3, 0x88, 0x8a, 0x8b, 0x10, 0x18, 0x2b, 0x33, 0x1_0088, !3] {
         cases.push(dies(
             format!("set-stack/segment-{ss:#x}"),
             move || {
@@ -123,7 +123,7 @@ pub(super) fn cases() -> Vec<Case> {
             format!("set-stack/pages-{pages:#x}"),
             move || {
                 let mut guest = Guest::new(work::SURVIVED);
-                guest.call([hc::SET_STACK, 0x69, va(KSTACK_TOP), pages]);
+                guest.call([hc::SET_STACK, 0x89, va(KSTACK_TOP), pages]);
                 guest
             },
             starts("bad stack pages"),
@@ -135,7 +135,7 @@ pub(super) fn cases() -> Vec<Case> {
                 let mut guest = Guest::new(work::ENTER_USER);
                 guest.traps().user(privileged::UD2);
                 guest.tables.map(va(FREE), FREE, pte::P);
-                guest.call([hc::SET_STACK, 0x69, at, pages]);
+                guest.call([hc::SET_STACK, 0x89, at, pages]);
                 let reason = guest.run()?;
                 check!(
                     ["bad stack page", "attempt to access switcher pages", "bad "]
