@@ -263,7 +263,7 @@ impl Switcher {
             .filter(|jump| between(jump.at, jump.to).any(knows))
             .filter_map(|jump| match fsgsbase {
                 true => {
-                    let over = between(jump.at, jump.to).last()?.target?;
+                    let over = between(jump.at, jump.to).next_back()?.target?;
                     Some(jump.to..over)
                 }
                 false => Some(jump.at + 1..jump.to),
