@@ -5,9 +5,6 @@
 use crate::common::Emulator;
 use Emulator::{Bochs, Qemu};
 
-/// The sign of a machine that stands still.
-pub const HANGS: &str = "no end after";
-
 /// A rule, and what happens without it.
 pub struct Rule {
     /// A short name, as the page has it.
@@ -32,9 +29,9 @@ pub const RULES: &[Rule] = &[
                 "if cr4 == 0 {\n                cpu::write_cr4(cr4 & !without);",
             ),
             (
-                "arch/switcher.rs",
-                "if cpu::read_cr4() & cr4::PGE != 0 {",
-                "if cpu::read_cr4() & cr4::PGE == 1 {",
+                "arch/processor.rs",
+                "cpu::read_cr4() & cr4::PGE != 0 {",
+                "cpu::read_cr4() & cr4::PGE == 1 {",
             ),
             (
                 "arch/switcher.S",
@@ -94,8 +91,8 @@ pub const RULES: &[Rule] = &[
         name: "SYSENTER is off",
         without: &[(
             "arch/lent.rs",
-            "cpu::write_msr(msr::SYSENTER_CS, 0);",
-            "cpu::write_msr(msr::SYSENTER_CS, sysenter[0]);",
+            "cpu::write_msr(msr::SYSENTER_CS, 0);\n            cpu::write_msr(msr::SYSENTER_ESP, host_cr3",
+            "cpu::write_msr(msr::SYSENTER_CS, sysenter[0]);\n            cpu::write_msr(msr::SYSENTER_ESP, host_cr3",
         )],
         shown_by: Bochs,
         cases: "hostile/ring3/sysenter",
@@ -159,31 +156,31 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "the Host's TSS is not busy when it is loaded",
         without: &[(
-            "arch/switcher.S",
-            "\tandb $0xfd, ({HOST_TSS} + 5)(%rax)\n",
-            "",
+            "arch/task_register.rs",
+            "self.own[0] & !TSS_BUSY",
+            "self.own[0] | TSS_BUSY",
         )],
         shown_by: Qemu,
         cases: "start/",
-        sign: HANGS,
+        sign: "segment-related general protection fault",
     },
     Rule {
-        name: "the task register comes before the GDT that cannot be written",
+        name: "the task register is loaded while the GDT can be written",
         without: &[(
-            "arch/switcher.S",
-            "\tltr %ax\n\tlgdt .Lguest_gdt(%rip)\n",
-            "\tlgdt .Lguest_gdt(%rip)\n\tltr %ax\n",
+            "arch/task_register.rs",
+            "\"ltr {selector:x}\",\n                \"lgdt [{table}]\",",
+            "\"lgdt [{table}]\",\n                \"ltr {selector:x}\",",
         )],
         shown_by: Qemu,
         cases: "start/",
-        sign: "FAIL start/",
+        sign: "#PF: error_code(0x0003) - permissions violation",
     },
     Rule {
         name: "the FPU's registers are the Guest's own",
         without: &[(
             "arch/fpu.rs",
-            "let guard = self.guard();\n        self.restore();",
-            "let guard = self.guard();",
+            "guard: self.guard(),\n        };\n        self.restore();",
+            "guard: self.guard(),\n        };",
         )],
         shown_by: Qemu,
         cases: "hostile/fpu",
