@@ -16,7 +16,7 @@ const PHYSICAL: u64 = 0x8c;
 const NOWHERE: u64 = 8 << 30;
 
 /// The selector of the Guest's kernel. Nothing else runs in ring 1.
-const RING_1: &str = "CS =0061";
+const RING_1: &str = "CS =0081";
 
 #[test]
 fn in_a_guest_it_kills_the_launcher_only() {
