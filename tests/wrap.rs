@@ -33,9 +33,10 @@ fn what_the_kernels_compilers_and_linkers_say() {
 #[test]
 fn what_the_linker_of_modules_misses() {
     let copy = Copy::new("wrap/linker");
-    let call = "    unsafe extern \"C\" {\n        fn nowhere_to_be_found();\n    }\n    \
-                // SAFETY: it is never linked.\n    unsafe { nowhere_to_be_found() };\n";
-    let line = copy.insert(CHAPTER, REQUEST, call) + 4;
+    let call = "    #[allow(unsafe_code)]\n    fn missing() {\n        unsafe extern \"C\" {\n            \
+                fn nowhere_to_be_found();\n        }\n        // SAFETY: it is never linked.\n        \
+                unsafe { nowhere_to_be_found() };\n    }\n    missing();\n";
+    let line = copy.insert(CHAPTER, REQUEST, call) + 6;
     copy.tangle();
     let output = copy.run("make", &["--silent", "module"]);
     assert!(!output.status.success());
