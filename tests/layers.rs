@@ -20,8 +20,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "the parts of a Guest",
         &[
-            "bell", "catalog", "clock", "decode", "dma", "memory", "port", "shadow", "traps",
-            "walk",
+            "bell", "catalog", "clock", "decode", "dma", "memory", "paging", "port", "shadow",
+            "traps", "walk",
         ],
     ),
     (
@@ -39,7 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Arrows that should not be, until they are gone: those that lead up, and one of each circle.
-const KNOWN: &[(&str, &str)] = &[("memory", "shadow")];
+const KNOWN: &[(&str, &str)] = &[];
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
