@@ -191,10 +191,14 @@ module: | $(tangle_bin)
 	$(Q)$(wrap) scripts/module-build $(code)/module $(module)
 	$(Q)scripts/put $(module)/lguest.ko $(payload)/modules
 
-# And a module that plays what only KVM does to a CPU; it goes beside the others, but nobody loads it unasked.
+# And two modules for tests, which go beside the others, but nobody loads them unasked: one that plays what only KVM does to a
+# CPU, and the book's own with another file guest.rs, which makes Guests with two CPUs.
 vmtests: | $(tangle_bin)
 	$(Q)scripts/module-build tests/lender target/lender-$(HOST)
 	$(Q)[ ! -e target/lender-$(HOST)/lender.ko ] || scripts/put target/lender-$(HOST)/lender.ko $(payload)/tests
+	$(Q)scripts/pair target/pair
+	$(Q)scripts/module-build target/pair/module target/pair-$(HOST)
+	$(Q)scripts/put target/pair-$(HOST)/pair.ko $(payload)/tests
 	$(Q)cd tests/vm && env -u MAKEFLAGS -u MFLAGS ../../$(tangle_bin) wrap -- cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
 
 # QEMU's plugin and what draws, for this machine; what is measured, for the VM. QEMU loads only a plugin that was made for its

@@ -56,7 +56,16 @@ impl Device {
 
     /// Opens the device.
     pub fn try_open() -> nix::Result<Self> {
-        open(PATH, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(Self)
+        Self::try_open_at(PATH)
+    }
+
+    /// Opens the device of another module that acts like ours.
+    pub fn open_at(path: &str) -> Self {
+        Self::try_open_at(path).unwrap_or_else(|e| panic!("open {path}: {e}"))
+    }
+
+    fn try_open_at(path: &str) -> nix::Result<Self> {
+        open(path, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(Self)
     }
 
     /// Takes over an open descriptor.

@@ -2,7 +2,7 @@
 
 use crate::abi::{FIRST_IRQ, IRQS, data, hc};
 use crate::blobs::{Blob, kit};
-use crate::device::{Answer, Device, Init};
+use crate::device::{self, Answer, Device, Init};
 use crate::harness::{Outcome, check};
 use crate::layout::*;
 use crate::ram::Ram;
@@ -55,6 +55,8 @@ pub struct Guest {
     pub tables: Tables,
     /// What INITIALIZE will be told.
     pub init: Init,
+    /// Whose guest it will be.
+    pub path: &'static str,
     /// And these flags, unless there are none.
     pub flags: u64,
     script: Vec<[u64; 4]>,
@@ -92,6 +94,7 @@ impl Guest {
             ram,
             tables,
             init,
+            path: device::PATH,
             flags: 0,
             script: Vec::new(),
             device: None,
@@ -244,7 +247,7 @@ impl Guest {
             }
         }
         self.ram.set_word(SCRIPT_LEN, self.script.len() as u64);
-        let device = Device::open();
+        let device = Device::open_at(self.path);
         let (answer, all) = match self.flags {
             0 => (device.initialize(&self.init), 48),
             flags => (device.initialize_with(&self.init, flags), 56),

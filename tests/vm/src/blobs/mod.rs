@@ -7,6 +7,7 @@
 pub mod attack;
 pub mod compat;
 pub mod kit;
+pub mod pair;
 pub mod privileged;
 pub mod work;
 

@@ -9,6 +9,7 @@ mod launcher;
 mod lent;
 mod migration;
 mod neighbour;
+mod pair;
 mod paging;
 mod segments;
 mod start;
@@ -33,6 +34,7 @@ pub(super) fn cases() -> Vec<Case> {
         segments::cases(),
         descriptors::cases(),
         lent::cases(),
+        pair::cases(),
     ]
     .into_iter()
     .flatten()
