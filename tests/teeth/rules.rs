@@ -29,11 +29,6 @@ pub const RULES: &[Rule] = &[
                 "if cr4 == 0 {\n                cpu::write_cr4(cr4 & !without);",
             ),
             (
-                "arch/processor.rs",
-                "cpu::read_cr4() & cr4::PGE != 0 {",
-                "cpu::read_cr4() & cr4::PGE == 1 {",
-            ),
-            (
                 "arch/switcher.S",
                 "testl ${PGE}, %eax",
                 "testl ${PGE}, %ecx",
@@ -80,8 +75,8 @@ pub const RULES: &[Rule] = &[
         name: "LSTAR and the like are the Host's again",
         without: &[(
             "arch/lent.rs",
-            "for lent in self.registers.into_iter().flatten() {\n                lent.give_back();",
-            "for lent in self.registers.into_iter().flatten() {\n                core::mem::forget(lent);",
+            "for lent in self.registers.iter().flatten() {\n                lent.give_back();",
+            "for lent in self.registers.iter().flatten() {\n                let _ = lent;",
         )],
         shown_by: Qemu,
         cases: "start/",
