@@ -39,6 +39,15 @@ impl Group {
         fs::write(self.0.join(name), value).map_err(|e| format!("{name}: {e}"))
     }
 
+    /// Asks it to give up so much memory. It may be less in the end: the kernel then says EAGAIN, however much it was.
+    pub fn reclaim(&self, bytes: u64) -> Outcome {
+        let name = "memory.reclaim";
+        match fs::write(self.0.join(name), bytes.to_string()) {
+            Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => Err(format!("{name}: {e}")),
+            _ => Ok(()),
+        }
+    }
+
     fn text(&self, name: &str) -> Outcome<String> {
         fs::read_to_string(self.0.join(name)).map_err(|e| format!("{name}: {e}"))
     }

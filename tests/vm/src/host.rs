@@ -1,6 +1,7 @@
 //! Facts about the Host that the tests run on.
 
 use crate::harness::Outcome;
+use crate::layout::PAGE;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use std::fs;
@@ -75,12 +76,17 @@ pub fn pin(thread: Pid, cpu: usize) -> Outcome {
     sched_setaffinity(thread, &set).map_err(|e| format!("sched_setaffinity to CPU {cpu}: {e}"))
 }
 
-/// Memory that nobody uses, in bytes, once the Host has dropped what it can.
-pub fn free_memory() -> u64 {
-    // Freed pages wait in per-CPU lists and behind RCU; both come back when caches are dropped and vmstat is refreshed.
+/// Makes the Host drop what it only keeps in case somebody asks, and what lies in its CPUs' lists on the way to be kept.
+pub fn drop_caches() {
     // SAFETY: no arguments.
     unsafe { libc::sync() };
     let _ = fs::write("/proc/sys/vm/drop_caches", "3");
+}
+
+/// Memory that nobody uses, in bytes, once the Host has dropped what it can.
+pub fn free_memory() -> u64 {
+    drop_caches();
+    // Each CPU counts for itself at first.
     let _ = fs::read_to_string("/proc/sys/vm/stat_refresh");
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = meminfo
@@ -89,7 +95,24 @@ pub fn free_memory() -> u64 {
         .and_then(|rest| rest.split_whitespace().next())
         .and_then(|number| number.parse::<u64>().ok())
         .expect("MemFree in /proc/meminfo");
-    kib * 1024
+    kib * 1024 + in_lists_of_cpus()
+}
+
+/// Free memory that a CPU has at hand for its next request, in bytes. The Host does not call that free, and lets it grow to many
+/// MiB while much is freed.
+fn in_lists_of_cpus() -> u64 {
+    let zones = fs::read_to_string("/proc/zoneinfo").expect("/proc/zoneinfo");
+    zones
+        .lines()
+        .filter_map(|line| {
+            line.trim()
+                .strip_prefix("count:")?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
+        .sum::<u64>()
+        * PAGE
 }
 
 /// The first physical address behind all memory.

@@ -106,24 +106,42 @@ fn drop_capability(number: u32) -> Outcome {
         .map_err(|e| format!("capset: {e}"))
 }
 
-/// What the Launcher no longer needs is the Host's again, and not only in the books.
+/// What the Launcher no longer needs is the Host's again, and not only in the books: no page of it is kept by anybody.
 fn comes_back(ram: Ram, advice: i32) -> Outcome {
     let mut glutton = Glutton::start(ram)?;
-    let (free, resident) = (host::free_memory(), pages::status("VmRSS")?);
-    let at = (glutton.ram.base() + WINDOW) as *mut _;
+    let resident = pages::status("VmRSS")?;
+    let at = glutton.ram.base() + WINDOW;
+    let entries = pages::entries(at, MUCH / PAGE)?;
+    check!(
+        entries.iter().all(|entry| entry.present()),
+        "not all that the guest has touched is there"
+    );
+    let frames: Vec<u64> = entries.iter().map(|entry| entry.frame()).collect();
+    same(
+        "frames without memory while all is in use",
+        pages::what_is_in(&frames)?
+            .iter()
+            .filter(|what| !what.is_memory() || !what.is_mapped())
+            .count(),
+        0,
+    )?;
     // SAFETY: memory of our own, to which there are only volatile accesses.
-    let done = unsafe { libc::madvise(at, MUCH as usize, advice) };
+    let done = unsafe { libc::madvise(at as *mut _, MUCH as usize, advice) };
     Errno::result(done).map_err(|e| format!("madvise: {e}"))?;
+    // What somebody else has there by now is mapped, or in a cache that can be dropped.
+    let kept = || -> Outcome<usize> {
+        host::drop_caches();
+        let now = pages::what_is_in(&frames)?;
+        let kept = now
+            .iter()
+            .filter(|what| what.is_memory() && !what.is_mapped());
+        Ok(kept.count())
+    };
+    wait_until("no page is kept", || kept() == Ok(0))
+        .map_err(|e| format!("{e}; of {} pages these are: {:?}", frames.len(), kept()))?;
+    let left = pages::status("VmRSS")?;
     // A little of it may be in use again.
     let most = MUCH - (MUCH >> 4);
-    wait_until("the memory is free", || host::free_memory() >= free + most).map_err(|e| {
-        format!(
-            "{e}; of {} KiB {} came back",
-            MUCH >> 10,
-            (host::free_memory() as i64 - free as i64) >> 10
-        )
-    })?;
-    let left = pages::status("VmRSS")?;
     check!(
         left + (most >> 10) <= resident,
         "VmRSS was {resident} KiB and is {left} KiB"
@@ -173,7 +191,7 @@ fn group_gives_up_memory() -> Outcome {
     let mut glutton = Glutton::start(Ram::new(MEMORY + MUCH))?;
     for _ in 0..3 {
         let before = group.number("memory.current")?;
-        group.set("memory.reclaim", &(MUCH / 2).to_string())?;
+        group.reclaim(MUCH / 2)?;
         let now = group.number("memory.current")?;
         check!(
             now + MUCH / 4 < before,
