@@ -3,9 +3,23 @@
 
 use super::blob;
 
+/// Its part of the stack, its words, and a page for `LguestData`.
+macro_rules! begin {
+    () => {
+        "mov rax, rdi
+        shl rax, 12
+        sub rsp, rax
+        lea r14, [r15 + 8 * rdi]
+        imul rdx, rdi, BUFFER - DATA
+        add rdx, DATA
+        mov eax, 1
+        int 0x1f"
+    };
+}
+
 blob! {
     /// Counts, with hypercalls, and compares its registers with what its number says. Status 1: they were another's.
-    REGISTERS = "mov rax, rdi", "shl rax, 12", "sub rsp, rax",
+    REGISTERS = begin!(),
         "lea r13, [rdi + 1]",
         "2: lea r14, [r15 + 8 * rdi]",
         "imul r12, r13, 0x1234567",
@@ -30,10 +44,13 @@ blob! {
         "cmp qword ptr [r15 + STOP], 0",
         "je 2b",
         "poweroff 0",
-        "4: poweroff 1";
+        // What they were, for whoever reads the failure.
+        "4: result 0, rdi", "result 1, rax", "result 2, r12", "result 3, rsi", "result 4, rbp", "result 5, r8",
+        "result 6, r9", "result 7, r10", "result 8, r11", "result 9, r13",
+        "poweroff 1";
 
     /// Looks at the first word of FREE for ever, says what it saw and counts. It leaves ring 1 for interrupts only.
-    WATCH = "lea r14, [r15 + 8 * rdi]",
+    WATCH = begin!(),
         "2: mov rax, [r15 + FREE]",
         "mov [r14 + OUT], rax",
         "inc qword ptr [r14 + COUNT]",
@@ -42,7 +59,7 @@ blob! {
         "poweroff 0";
 
     /// The first CPU makes an unknown hypercall when STOP is set; until then, and the other for ever, they do nothing but count.
-    DIE = "lea r14, [r15 + 8 * rdi]",
+    DIE = begin!(),
         "2: inc qword ptr [r14 + COUNT]",
         "test rdi, rdi", "jnz 2b",
         "cmp qword ptr [r15 + STOP], 0",
@@ -53,8 +70,7 @@ blob! {
     /// The first CPU goes round the tables that parameters 1, 2, ... name, as many as parameter 0 says, and reads the word at
     /// USER_VA, which must be the number of the table, from 1 on. The other stays where it is, makes hypercalls and reads it, too:
     /// 1. Status 2 or 3: it was another.
-    ROUND = "lea r14, [r15 + 8 * rdi]",
-        "mov rax, rdi", "shl rax, 12", "sub rsp, rax",
+    ROUND = begin!(),
         "mov r12, USER_VA",
         "test rdi, rdi", "jnz 5f",
         "2: xor r13d, r13d",
@@ -76,8 +92,7 @@ blob! {
     /// The first CPU writes parameters 2 and 3 by turns into the entry of its tables at parameter 0, whose number there is parameter 1, and
     /// announces it. The other, when it hears of that, makes a hypercall and reads the word at USER_VA: 2 or 1. Status 2: it was
     /// the old one.
-    CHANGE = "lea r14, [r15 + 8 * rdi]",
-        "mov rax, rdi", "shl rax, 12", "sub rsp, rax",
+    CHANGE = begin!(),
         "mov r12, USER_VA",
         "xor r13d, r13d",
         "test rdi, rdi", "jnz 6f",
