@@ -3,10 +3,10 @@
 
 use super::blob;
 
-/// Its part of the stack, its words, and a page for `LguestData`.
+/// Its part of the stack, below the page on which the kit of the other may still begin; its words, and a page for `LguestData`.
 macro_rules! begin {
     () => {
-        "mov rax, rdi
+        "lea rax, [rdi + 1]
         shl rax, 12
         sub rsp, rax
         lea r14, [r15 + 8 * rdi]
