@@ -192,4 +192,15 @@ pub const RULES: &[Rule] = &[
         cases: "hostile/fpu/all-rights",
         sign: "FAIL hostile/fpu/all-rights-taken-away-by-pkru",
     },
+    Rule {
+        name: "no page is looked for while something changes",
+        without: &[(
+            "arch/frames.rs",
+            "self.changes.are_under_way() || number >= count",
+            "number >= count",
+        )],
+        shown_by: Qemu,
+        cases: "churn/never-backwards",
+        sign: "FAIL churn/never-backwards/mapped-over",
+    },
 ];

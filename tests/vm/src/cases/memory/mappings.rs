@@ -326,6 +326,19 @@ const CHANGES: &[Change] = &[
         },
     ),
     (
+        "written-to-after-it-came-back-clean",
+        |kind| kind == Kind::PrivateAnonymous && host::swaps(),
+        |subject| {
+            page_out(&subject.window)?;
+            // Who only reads gets what is still in the swap, too: pages that could be dropped without a word, until somebody writes.
+            subject.window.look();
+            for page in 0..4 {
+                subject.guest_writes(page, 0xb000_0000 + page)?;
+            }
+            page_out(&subject.window)
+        },
+    ),
+    (
         "watched-for-writes",
         |kind| {
             matches!(
