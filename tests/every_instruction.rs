@@ -30,7 +30,7 @@ const HYPERCALL: u8 = 0x1f;
 /// Bank 1 of the first CPU: an uncorrected error whose handling can wait. Linux counts it, logs it, and goes on.
 const MACHINE_CHECK: &str = "mce 0 1 0xb000100000000000 5 0 0";
 
-/// A function of the Host's that a visit ends with, and that anybody may probe.
+/// A function of the Host's that a stay ends with, and that anybody may probe.
 const PROBED: &str = "rcu_note_context_switch";
 
 /// What comes at any time.

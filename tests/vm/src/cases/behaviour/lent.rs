@@ -1,4 +1,4 @@
-//! Registers that the Host lends for a visit: the Guest finds what it needs, and the Host gets back what was there, even if
+//! Registers that the Host lends for a stay: the Guest finds what it needs, and the Host gets back what was there, even if
 //! that was not what Linux had put there.
 
 use crate::abi::lhreq;
@@ -50,7 +50,7 @@ fn lender() -> Outcome<File> {
 }
 
 /// Runs a Guest to its end on a CPU with a changed register. Says why it ended, what the register held before and after.
-fn visit(
+fn on_a_changed_cpu(
     build: impl Fn() -> Guest,
     register: u64,
     keep: u64,
@@ -101,7 +101,7 @@ fn calls(flags: u64) -> Guest {
 
 /// The Guest ends well, and the register holds what it held.
 fn put_back(register: u64, keep: u64, set: u64, flags: u64) -> Outcome {
-    let (reason, before, after) = visit(|| calls(flags), register, keep, set)?;
+    let (reason, before, after) = on_a_changed_cpu(|| calls(flags), register, keep, set)?;
     same("the Guest's end", reason.as_str(), "POWEROFF: 0")?;
     same("the register", after, before)
 }
@@ -132,7 +132,7 @@ pub(super) fn cases() -> Vec<Case> {
                     guest.flags = flags;
                     guest
                 };
-                let (reason, before, after) = visit(build, CR4, u64::MAX, 0)?;
+                let (reason, before, after) = on_a_changed_cpu(build, CR4, u64::MAX, 0)?;
                 same("the Guest's end", reason.as_str(), "POWEROFF: 0")?;
                 same("CR4", after, before)?;
             }
