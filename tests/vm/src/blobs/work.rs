@@ -421,6 +421,45 @@ blob! {
         "result 1, rax",
         "poweroff 0";
 
+    /// So many times as [8] says: reads [0], where 0x1111 stands, puts [3] where [2] was at [1], reads [0] once more, so that the CPU
+    /// remembers what was there, makes the hypercall [4] of [5], [6] and [7], and reads 0x2222; then back, and so on. 0 in place of a
+    /// hypercall is INVLPG; NEW_PGTABLE is made of what was put. Status 1: it has read something else, [0], so many rounds before the
+    /// end, [1].
+    REMAP_OFTEN = "mov r12, [r15 + PARAM]",
+        "mov r13, [r15 + PARAM + 8]",
+        "mov r14, [r15 + PARAM + 16]",
+        "mov rbp, [r15 + PARAM + 24]",
+        "mov r8, [r15 + PARAM + 64]",
+        "mov edi, 0x1111",
+        "mov esi, 0x2222",
+        "2: mov r9, [r12]",
+        "cmp r9, rdi",
+        "jne 8f",
+        "mov [r13], rbp",
+        "xchg r14, rbp",
+        "xchg rdi, rsi",
+        "mov r9, [r12]",
+        "mov rdx, [r15 + PARAM + 40]",
+        "mov rbx, [r15 + PARAM + 48]",
+        "mov rcx, [r15 + PARAM + 56]",
+        "mov rax, [r15 + PARAM + 32]",
+        "cmp eax, 4",
+        "cmove rdx, r14",
+        "test eax, eax",
+        "jz 3f",
+        "int 0x1f",
+        "jmp 4f",
+        "3: invlpg [r12]",
+        "4: mov r9, [r12]",
+        "cmp r9, rdi",
+        "jne 8f",
+        "dec r8",
+        "jnz 2b",
+        "poweroff 0",
+        "8: result 0, r9",
+        "result 1, r8",
+        "poweroff 1";
+
     /// Reads [0], replaces the entry at [1] by [2], announces entry [4] of the table at [3], reads again.
     REMAP_ENTRY = "mov r12, [r15 + PARAM]",
         "mov rax, [r12]",

@@ -45,6 +45,91 @@ fn remap(how: u64) -> Outcome {
     same("after", guest.out(1), 0x2222)
 }
 
+/// A way to tell the Host that an entry has changed, and the level of the table in which it has. The hypercall is made of the tables'
+/// address, that of the page and that of the entry.
+type Telling = (&'static str, u32, fn(u64, u64, u64) -> [u64; 4]);
+
+const TELLING: &[Telling] = &[
+    ("set-pte", 1, |top, page, _| [hc::SET_PTE, top, page, 0]),
+    ("set-table", 1, |top, page, _| [hc::SET_TABLE, top, page, 1]),
+    ("set-table/of-a-table", 2, |top, page, _| {
+        [hc::SET_TABLE, top, page, 2]
+    }),
+    ("set-entry", 1, |_, _, entry| set_entry(entry)),
+    ("set-entry/of-a-table", 2, |_, _, entry| set_entry(entry)),
+    ("invlpg", 1, |_, _, _| [0; 4]),
+    ("flush-tlb", 1, |_, _, _| [hc::FLUSH_TLB, 0, 0, 0]),
+    ("flush-tlb/of-a-table", 2, |_, _, _| {
+        [hc::FLUSH_TLB, 0, 0, 0]
+    }),
+    ("flush-tlb/of-all", 1, |_, _, _| [hc::FLUSH_TLB, 1, 0, 0]),
+];
+
+fn set_entry(at: u64) -> [u64; 4] {
+    [hc::SET_ENTRY, at & !(PAGE - 1), at % PAGE / 8, 0]
+}
+
+/// A page of a program's. An emulator may remember one page for each ending of an address, and this one ends as no page that anybody
+/// touches between two looks at it: neither the guest's kernel nor the Switcher, whose pages begin at a round address.
+const LOW: u64 = 0x7065_5000;
+
+/// How often; nearly all of it is within a stay, as it needs nothing that is not at hand.
+const ROUNDS: u64 = 1000;
+
+/// A guest that has LOW on FREE in one table and on the next page in another, which differ at `level`; the entry that decides and
+/// its two values.
+fn two_mappings(level: u32) -> (Guest, u64, [u64; 2]) {
+    const MARKED: u64 = pte::KERNEL | pte::A | pte::D;
+    let mut guest = Guest::new(work::REMAP_OFTEN);
+    guest.ram.set_word(FREE, 0x1111);
+    guest.ram.set_word(FREE + PAGE, 0x2222);
+    guest.tables.map(LOW, FREE, MARKED);
+    let mut at = guest.tables.entry(LOW, 1);
+    let mut values = [FREE, FREE + PAGE].map(|page| page | MARKED);
+    // From the last table up, a twin of each.
+    for above in 2..=level {
+        let twin = guest.tables.page();
+        guest
+            .ram
+            .set_bytes(twin, &guest.ram.bytes(at & !(PAGE - 1), PAGE));
+        guest.ram.set_word(twin + at % PAGE, values[1]);
+        let table = at & !(PAGE - 1);
+        at = guest.tables.entry(LOW, above);
+        values = [table, twin].map(|table| table | pte::TABLE | pte::A);
+    }
+    (guest, at, values)
+}
+
+/// Lets the guest change an entry again and again, and fails unless it sees that each time.
+fn remap_often(mut guest: Guest, entry: u64, values: [u64; 2], call: [u64; 4]) -> Outcome {
+    guest.param(0, LOW).param(1, va(entry)).param(8, ROUNDS);
+    let parameters = values.into_iter().chain(call);
+    for (index, value) in (2..).zip(parameters) {
+        guest.param(index, value);
+    }
+    guest.boot()?;
+    let reason = guest.finish()?;
+    guest.powered_off(&reason, 0).map_err(|e| {
+        let (read, left) = (guest.out(0), guest.out(1));
+        format!("{e}; in round {} it read {read:#x}", ROUNDS - left)
+    })
+}
+
+fn new_pgtable_often() -> Outcome {
+    let (mut guest, entry, values) = two_mappings(4);
+    let first = guest.tables.top;
+    let second = guest.tables.page();
+    guest.ram.set_bytes(second, &guest.ram.bytes(first, PAGE));
+    guest.ram.set_word(second + entry % PAGE, values[1]);
+    // What is put is read by nobody.
+    remap_often(
+        guest,
+        FREE + 2 * PAGE,
+        [first, second],
+        [hc::NEW_PGTABLE, 0, 0, 0],
+    )
+}
+
 /// A guest that has TARGET on FREE, where 0x1111 stands; 0x2222 is on the next page.
 fn two_values(blob: crate::blobs::Blob) -> (Guest, u64) {
     let mut guest = Guest::new(blob);
@@ -130,7 +215,15 @@ fn changed_by_launcher(change: impl FnOnce(&crate::ram::Ram) + Send + 'static) -
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![
+    let within_a_stay = TELLING.iter().map(|(way, level, call)| {
+        Case::new(format!("paging/within-a-stay/{way}"), || {
+            let (guest, entry, values) = two_mappings(*level);
+            let call = call(guest.tables.top, LOW, entry);
+            remap_often(guest, entry, values, call)
+        })
+    });
+    let mut cases = vec![
+        Case::new("paging/within-a-stay/new-pgtable", new_pgtable_often),
         Case::new("paging/remap-with-set-entry", remap_with_set_entry),
         Case::new(
             "paging/set-entry-of-tables-not-loaded",
@@ -312,5 +405,7 @@ pub(super) fn cases() -> Vec<Case> {
             guest.run_to_poweroff(0)?;
             same("written", guest.ram.word(FREE), 0x5afe)
         }),
-    ]
+    ];
+    cases.extend(within_a_stay);
+    cases
 }
