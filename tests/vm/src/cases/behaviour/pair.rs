@@ -92,7 +92,10 @@ impl Pair {
         for cpu in self.cpus {
             let got = join(cpu)?;
             let said: Vec<u64> = (0..10).map(|word| results.word(OUT + 8 * word)).collect();
-            check!(got == want, "expected {want:?}, got {got:?}; results {said:x?}");
+            check!(
+                got == want,
+                "expected {want:?}, got {got:?}; results {said:x?}"
+            );
         }
         Ok(())
     }
