@@ -106,6 +106,32 @@ fn every_file_of_the_module_has_a_layer() {
     }
 }
 
+/// The layers in the table of a chapter, the lowest first, with their files as it calls them.
+fn told_layers(text: &str) -> Vec<(String, BTreeSet<String>)> {
+    let table = text.lines().skip_while(|line| *line != "| Layer | Files |");
+    let rows = table.skip(2).take_while(|line| line.starts_with('|'));
+    let row = |line: &str| {
+        let mut cells = line.trim_matches('|').split(" | ");
+        let name = cells.next().expect("a first cell").trim().to_owned();
+        let files = cells.next().expect("a second cell").split('`');
+        (name, files.skip(1).step_by(2).map(str::to_owned).collect())
+    };
+    let mut layers: Vec<_> = rows.map(row).collect();
+    layers.reverse();
+    layers
+}
+
+#[test]
+fn the_book_shows_the_layers() {
+    let text = fs::read_to_string(top().join("chapters/P010-players.md")).expect("a chapter");
+    let in_the_book = |file: &str| if file == "crate" { "lguest" } else { file }.to_owned();
+    let layers = LAYERS.iter().map(|(name, files)| {
+        let files = files.iter().map(|file| in_the_book(file)).collect();
+        ((*name).to_owned(), files)
+    });
+    assert_eq!(told_layers(&text), layers.collect::<Vec<_>>());
+}
+
 /// The map as text: under each layer its files, and whom each of them knows.
 fn drawn(map: &Map) -> String {
     let mut text = String::new();
