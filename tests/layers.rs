@@ -39,7 +39,10 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Arrows that should not be, until they are gone: those that lead up, and one of each circle.
-const KNOWN: &[(&str, &str)] = &[];
+const KNOWN: &[(&str, &str)] = &[
+    // For tables that an answer wants, by a method of `Memory`: they should be fetched by somebody above both.
+    ("memory", "paging"),
+];
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -289,7 +292,7 @@ fn strewn_imports_are_seen() {
 const CRATE: &[(&str, &str)] = &[
     (
         "lib.rs",
-        "mod low; mod high; mod room; #[path = \"far/away.rs\"] mod other;
+        "mod low; mod high; mod room; mod beside; mod caller; #[path = \"far/away.rs\"] mod other;
          fn run() { say!(high::NAME); }",
     ),
     (
@@ -316,10 +319,18 @@ const CRATE: &[(&str, &str)] = &[
         "far/away.rs",
         "use super::{low::Word as Term, room as place}; fn f(_: Term, _: place::Chair) {}",
     ),
+    (
+        "beside.rs",
+        "use crate::low::Word; impl Word { fn weigh(&self) {} fn twice(&self) {} } trait Twice { fn twice(&self); }",
+    ),
+    (
+        "caller.rs",
+        "fn f(it: &Own) { it.weigh(); it.twice(); it.rest(); } struct Own; impl Own { fn rest(&self) {} }",
+    ),
 ];
 
 #[test]
-fn every_way_to_name_another_file_is_an_arrow() {
+fn every_way_to_know_another_file_is_an_arrow() {
     let dir = top().join("target/test/layers");
     let _ = fs::remove_dir_all(&dir);
     for (name, text) in CRATE {
@@ -334,6 +345,8 @@ fn every_way_to_name_another_file_is_an_arrow() {
         .map(|arrow| (arrow.from.as_str(), arrow.to.as_str()))
         .collect();
     let expected = [
+        ("beside", "low"),
+        ("caller", "beside"),
         ("crate", "high"),
         ("high", "room::chair"),
         ("high", "room::table"),
