@@ -1,11 +1,15 @@
-//! Who knows whom among the files of a crate, read from its code: every path that leads from one file to another.
+//! Who knows whom among the files of a crate, read from its code: every path that leads from one file to another, and every call
+//! of a method that a file has written for the type of another.
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use syn::{Attribute, Expr, Item, ItemMod, ItemUse, Lit, Meta, UseTree, Visibility};
+use syn::{
+    Attribute, Expr, ImplItem, Item, ItemImpl, ItemMod, ItemUse, Lit, Meta, Type, UseTree,
+    Visibility,
+};
 
 /// A module's path from the root of its crate, which is empty.
 type Name = Vec<String>;
@@ -36,6 +40,21 @@ struct Mention {
     passes_on: bool,
 }
 
+/// A method that is called by its name alone.
+struct Call {
+    place: String,
+    module: Name,
+    name: String,
+}
+
+/// Methods that a module has written for a type.
+struct Methods {
+    module: Name,
+    /// The type, as the module calls it.
+    owner: String,
+    names: Vec<String>,
+}
+
 /// The modules of a crate.
 #[derive(Default)]
 struct Crate {
@@ -44,6 +63,10 @@ struct Crate {
     /// What a name that was imported stands for in a module.
     imports: BTreeMap<(Name, String), Vec<String>>,
     mentions: Vec<Mention>,
+    calls: Vec<Call>,
+    methods: Vec<Methods>,
+    /// How many functions have this name.
+    functions: BTreeMap<String, usize>,
 }
 
 /// The map of the crate that begins with this file.
@@ -68,6 +91,21 @@ pub fn read(first: &Path) -> Map {
             arrows
                 .entry((called(from), called(to)))
                 .or_insert(&mention.place);
+        }
+    }
+    let written_elsewhere = all.written_elsewhere();
+    for Call {
+        place,
+        module,
+        name,
+    } in &all.calls
+    {
+        let Some(to) = written_elsewhere.get(name) else {
+            continue;
+        };
+        let from = &all.modules[module];
+        if from != to {
+            arrows.entry((called(from), called(to))).or_insert(place);
         }
     }
     Map {
@@ -106,7 +144,12 @@ impl Crate {
                 Item::Mod(item) if is_for_tests(&item.attrs) => (),
                 Item::Mod(item) => self.read_module(item, path, module, file, below),
                 Item::Use(item) => self.read_use(&item, path, module),
-                item => self.read_tokens(item.into_token_stream(), path, module),
+                item => {
+                    if let Item::Impl(item) = &item {
+                        self.read_methods(item, module);
+                    }
+                    self.read_tokens(item.into_token_stream(), path, module);
+                }
             }
         }
     }
@@ -155,13 +198,65 @@ impl Crate {
         }
     }
 
+    fn read_methods(&mut self, item: &ItemImpl, module: &Name) {
+        let (None, Type::Path(owner)) = (&item.trait_, &*item.self_ty) else {
+            return;
+        };
+        let names = item.items.iter().filter_map(|item| match item {
+            ImplItem::Fn(function) => Some(function.sig.ident.to_string()),
+            _ => None,
+        });
+        self.methods.push(Methods {
+            module: module.clone(),
+            owner: owner.path.segments[0].ident.to_string(),
+            names: names.collect(),
+        });
+    }
+
+    /// The methods that a file has written for the type of another, and the file. Only those whose names no other function has:
+    /// whose the others are, a name does not tell.
+    fn written_elsewhere(&self) -> BTreeMap<String, Name> {
+        let mut found = BTreeMap::new();
+        for methods in &self.methods {
+            let owner = self.find(&methods.module, std::slice::from_ref(&methods.owner));
+            let file = &self.modules[&methods.module];
+            if owner.is_none_or(|(owner, _)| self.modules[&owner] == *file) {
+                continue;
+            }
+            for name in &methods.names {
+                if self.functions[name] == 1 {
+                    found.insert(name.clone(), file.clone());
+                }
+            }
+        }
+        found
+    }
+
     /// Everything that looks like a path with two words or more, also what is handed to macros.
     fn read_tokens(&mut self, tokens: TokenStream, path: &Path, module: &Name) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let is_colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(one)) if one.as_char() == ':');
         let mut at = 0;
+        let is_dot = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(one)) if one.as_char() == '.');
+        let is_called = |at: usize| match tokens.get(at + 1) {
+            Some(TokenTree::Group(group)) => group.delimiter() == Delimiter::Parenthesis,
+            // The types that it is called with.
+            _ => is_colon(at + 1),
+        };
         while at < tokens.len() {
             match &tokens[at] {
+                TokenTree::Ident(word) if word == "fn" => {
+                    if let Some(TokenTree::Ident(name)) = tokens.get(at + 1) {
+                        *self.functions.entry(name.to_string()).or_default() += 1;
+                    }
+                }
+                TokenTree::Ident(name) if at > 0 && is_dot(at - 1) && is_called(at) => {
+                    self.calls.push(Call {
+                        place: format!("{}:{}", path.display(), name.span().start().line),
+                        module: module.clone(),
+                        name: name.to_string(),
+                    })
+                }
                 TokenTree::Group(group) => self.read_tokens(group.stream(), path, module),
                 TokenTree::Ident(first) if at < 2 || !(is_colon(at - 1) && is_colon(at - 2)) => {
                     let mut words = vec![first.to_string()];
