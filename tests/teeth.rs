@@ -149,6 +149,8 @@ macro_rules! each {
 each! {
     global_pages_are_off: "global pages are off";
     #[ignore = "make teeth"] nobody_enters_with_global_pages_on: "nobody enters with global pages on";
+    #[ignore = "make teeth"] what_a_table_said_is_forgotten: "what a table said is forgotten within a stay, too";
+    #[ignore = "make teeth"] nothing_of_other_tables_is_remembered: "nothing of other tables is remembered";
     #[ignore = "make teeth"] supervisor_cet_is_clear: "S_CET is clear";
     lstar_leads_to_our_stub: "LSTAR leads to our stub";
     #[ignore = "make teeth"] what_was_lent_is_the_hosts_again: "LSTAR and the like are the Host's again";

@@ -50,6 +50,28 @@ pub const RULES: &[Rule] = &[
         sign: "FAIL start/",
     },
     Rule {
+        name: "what a table said is forgotten within a stay, too",
+        without: &[(
+            "arch/processor.rs",
+            "stay.label != 0 && !changed && stay.tables == cr3 {",
+            "stay.label != 0 && (changed || !changed) && stay.tables == cr3 {",
+        )],
+        shown_by: Bochs,
+        cases: "paging/within-a-stay",
+        sign: "FAIL paging/within-a-stay/set-pte",
+    },
+    Rule {
+        name: "nothing of other tables is remembered",
+        without: &[(
+            "arch/processor.rs",
+            "!changed && stay.tables == cr3 {",
+            "!changed && stay.tables != 0 {",
+        )],
+        shown_by: Bochs,
+        cases: "paging/within-a-stay",
+        sign: "FAIL paging/within-a-stay/new-pgtable",
+    },
+    Rule {
         name: "S_CET is clear",
         without: &[(
             "arch/lent.rs",

@@ -69,22 +69,23 @@ fn set_entry(at: u64) -> [u64; 4] {
     [hc::SET_ENTRY, at & !(PAGE - 1), at % PAGE / 8, 0]
 }
 
-/// A page of a program's. An emulator may remember one page for each ending of an address, and this one ends as no page that anybody
-/// touches between two looks at it: neither the guest's kernel nor the Switcher, whose pages begin at a round address.
-const LOW: u64 = 0x7065_5000;
+/// A page that Bochs remembers from one look at it to the next. It has one place for all pages whose numbers end alike, and neither
+/// the guest's kernel nor the Switcher has one that ends like this; and what ring 1 sees in the lower half of addresses it looks up
+/// each time, on a CPU with LASS and SMAP.
+const KEPT: u64 = 0xffff_9000_0065_5000;
 
 /// How often; nearly all of it is within a stay, as it needs nothing that is not at hand.
 const ROUNDS: u64 = 1000;
 
-/// A guest that has LOW on FREE in one table and on the next page in another, which differ at `level`; the entry that decides and
+/// A guest that has KEPT on FREE in one table and on the next page in another, which differ at `level`; the entry that decides and
 /// its two values.
 fn two_mappings(level: u32) -> (Guest, u64, [u64; 2]) {
     const MARKED: u64 = pte::KERNEL | pte::A | pte::D;
     let mut guest = Guest::new(work::REMAP_OFTEN);
     guest.ram.set_word(FREE, 0x1111);
     guest.ram.set_word(FREE + PAGE, 0x2222);
-    guest.tables.map(LOW, FREE, MARKED);
-    let mut at = guest.tables.entry(LOW, 1);
+    guest.tables.map(KEPT, FREE, MARKED);
+    let mut at = guest.tables.entry(KEPT, 1);
     let mut values = [FREE, FREE + PAGE].map(|page| page | MARKED);
     // From the last table up, a twin of each.
     for above in 2..=level {
@@ -94,7 +95,7 @@ fn two_mappings(level: u32) -> (Guest, u64, [u64; 2]) {
             .set_bytes(twin, &guest.ram.bytes(at & !(PAGE - 1), PAGE));
         guest.ram.set_word(twin + at % PAGE, values[1]);
         let table = at & !(PAGE - 1);
-        at = guest.tables.entry(LOW, above);
+        at = guest.tables.entry(KEPT, above);
         values = [table, twin].map(|table| table | pte::TABLE | pte::A);
     }
     (guest, at, values)
@@ -102,7 +103,7 @@ fn two_mappings(level: u32) -> (Guest, u64, [u64; 2]) {
 
 /// Lets the guest change an entry again and again, and fails unless it sees that each time.
 fn remap_often(mut guest: Guest, entry: u64, values: [u64; 2], call: [u64; 4]) -> Outcome {
-    guest.param(0, LOW).param(1, va(entry)).param(8, ROUNDS);
+    guest.param(0, KEPT).param(1, va(entry)).param(8, ROUNDS);
     let parameters = values.into_iter().chain(call);
     for (index, value) in (2..).zip(parameters) {
         guest.param(index, value);
@@ -218,7 +219,7 @@ pub(super) fn cases() -> Vec<Case> {
     let within_a_stay = TELLING.iter().map(|(way, level, call)| {
         Case::new(format!("paging/within-a-stay/{way}"), || {
             let (guest, entry, values) = two_mappings(*level);
-            let call = call(guest.tables.top, LOW, entry);
+            let call = call(guest.tables.top, KEPT, entry);
             remap_often(guest, entry, values, call)
         })
     });
