@@ -153,7 +153,7 @@ impl Guest {
     pub(crate) fn run(&self) -> Result<Stop> {
         let mut vcpu = self.vcpu()?;
         let here = self.hook.here().ok_or(EPERM)?;
-        match vcpu.run(&here) {
+        match vcpu.run(&self.machine, &here) {
             Ok(stop) => Ok(stop),
             Err(death) => {
                 self.machine.die(death);
