@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 /// How long the machine may take to get anywhere. It takes milliseconds.
 const SOON: Duration = Duration::from_secs(60);
-/// After so long an event that nobody has seen is lost.
-const LOST: Duration = Duration::from_secs(5);
+/// After so long an event that nobody has seen is lost. It takes milliseconds, too, but for a machine that others keep busy.
+const LOST: Duration = Duration::from_secs(30);
 /// How long the Guests run until an instruction that they reach by themselves must have been seen.
 const A_WHILE: Duration = Duration::from_secs(2);
 /// Where a message to the first CPU's interrupt controller is written to: as a device would, so from its next instruction on.

@@ -53,8 +53,8 @@ pub const RULES: &[Rule] = &[
         name: "what a table said is forgotten within a stay, too",
         without: &[(
             "arch/processor.rs",
-            "stay.label != 0 && !changed && stay.tables == cr3 {",
-            "stay.label != 0 && (changed || !changed) && stay.tables == cr3 {",
+            "} else if !changed {",
+            "} else if changed || !changed {",
         )],
         shown_by: Bochs,
         cases: "paging/within-a-stay",
@@ -64,8 +64,8 @@ pub const RULES: &[Rule] = &[
         name: "nothing of other tables is remembered",
         without: &[(
             "arch/processor.rs",
-            "!changed && stay.tables == cr3 {",
-            "!changed && stay.tables != 0 {",
+            "            stay.tables = tables;",
+            "            cr3 |= self.area.state().keep * u64::from(stay.tables != 0 && !changed);\n            stay.tables = tables;",
         )],
         shown_by: Bochs,
         cases: "paging/within-a-stay",

@@ -15,12 +15,16 @@ mod uffd {
     pub const IOCTL_COPY: u64 = 0xc028_aa03;
     pub const IOCTL_WRITEPROTECT: u64 = 0xc018_aa06;
     pub const REGISTER_MODE_MISSING: u64 = 1;
+    pub const IOCTL_CONTINUE: u64 = 0xc020_aa07;
     pub const REGISTER_MODE_WP: u64 = 2;
+    pub const REGISTER_MODE_MINOR: u64 = 4;
     pub const WRITEPROTECT_MODE_WP: u64 = 1;
     /// Write protection of anonymous pages, and of those of shared memory and of large ones.
     pub const FEATURES_WP: u64 = 1 | 1 << 12;
+    /// Faults at pages that a file has already, of shared memory and of large pages.
+    pub const FEATURES_MINOR: u64 = 1 << 10 | 1 << 9;
     pub const EVENT_PAGEFAULT: u8 = 0x12;
-    /// Byte of a message in which bit 1 says that somebody wanted to write to a protected page.
+    /// Byte of a message in which bit 1 says that somebody wanted to write to a protected page, and bit 2 that the file has it.
     pub const FLAGS: usize = 8;
     /// Bytes of a message.
     pub const MSG: usize = 32;
@@ -139,5 +143,34 @@ impl Protected {
     /// Allows it.
     pub fn allow(&self) -> Outcome {
         self.set(0)
+    }
+}
+
+/// Pages that their file has, and that are in no table until the test allows it.
+pub struct Untabled(Watched);
+
+impl Untabled {
+    /// Lets `take` take these pages out of the tables.
+    pub fn pages(at: u64, len: u64, take: impl FnOnce() -> Outcome) -> Outcome<Self> {
+        let mode = uffd::REGISTER_MODE_MINOR;
+        let watched = Watched::new(at, len, uffd::FEATURES_MINOR, mode)?;
+        take()?;
+        Ok(Self(watched))
+    }
+
+    /// Waits until somebody waits for one of them.
+    pub fn wait_until_wanted(&self) -> Outcome {
+        same(
+            "bit 2 of the fault's flags",
+            self.0.wait_until_wanted()? & 4,
+            4,
+        )
+    }
+
+    /// Lets them all into the tables.
+    pub fn allow(&self) -> Outcome {
+        let mut words = [self.0.at, self.0.len, 0, 0];
+        self.0
+            .request("UFFDIO_CONTINUE", uffd::IOCTL_CONTINUE, &mut words)
     }
 }

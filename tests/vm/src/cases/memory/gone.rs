@@ -13,7 +13,9 @@ use crate::window::{Kind, WINDOW, Window};
 use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
+use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, FromRawFd};
 
 /// What is done to the window, and whether reading or writing is what must not work then.
 type Loss = (&'static str, Kind, fn(&Window) -> Outcome, bool);
@@ -33,7 +35,24 @@ const LOSSES: &[Loss] = &[
     ("made-read-only", Kind::DiskPrivate, read_only, true),
     ("never-writable", Kind::DiskReadOnly, |_| Ok(()), true),
     ("broken", Kind::PrivateAnonymous, poison, false),
+    ("made-secret", Kind::PrivateAnonymous, secret, false),
+    ("made-a-devices", Kind::PrivateAnonymous, device, false),
 ];
+
+/// Whether this Host knows how to lose it so.
+fn can_be(loss: &str) -> bool {
+    match loss {
+        "broken" => host::knows("memory_failure"),
+        "made-secret" => host::knows("__x64_sys_memfd_secret"),
+        "made-a-devices" => std::fs::exists(DEVICE).unwrap_or(false),
+        _ => true,
+    }
+}
+
+/// All physical addresses, but for the Host's own memory.
+const DEVICE: &str = "/dev/mem";
+/// What it has at 640 KiB: room for what an old screen shows, whether there is one or not.
+const SCREEN: i64 = 0xa_0000;
 
 fn cut_off(window: &Window) -> Outcome {
     window
@@ -53,6 +72,45 @@ fn read_only(window: &Window) -> Outcome {
 /// The first page is declared to be broken hardware.
 fn poison(window: &Window) -> Outcome {
     window.advise_pages("MADV_HWPOISON", libc::MADV_HWPOISON, 0, 1)
+}
+
+/// Maps a file over the window.
+fn map_over(window: &Window, file: &File, offset: i64) -> Outcome {
+    let (prot, flags) = (
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_SHARED | libc::MAP_FIXED,
+    );
+    let (len, fd) = (window.len() as usize, file.as_raw_fd());
+    // SAFETY: a mapping of our own is replaced, to which there are only volatile accesses.
+    let at = unsafe { libc::mmap(window.at as *mut _, len, prot, flags, fd, offset) };
+    match at {
+        libc::MAP_FAILED => Err(format!("mmap: {}", Errno::last())),
+        _ => same("mmap() over the window", at as u64, window.at),
+    }
+}
+
+/// Pages that not even the kernel has in its own tables.
+fn secret(window: &Window) -> Outcome {
+    // SAFETY: one integer.
+    let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
+    let fd = Errno::result(fd).map_err(|e| format!("memfd_secret: {e}"))?;
+    // SAFETY: it was just opened.
+    let file = unsafe { File::from_raw_fd(fd as i32) };
+    file.set_len(window.len())
+        .map_err(|e| format!("ftruncate: {e}"))?;
+    map_over(window, &file, 0)?;
+    window.set_word(0, 0x5ec2e7);
+    same("what the process itself reads", window.word(0), 0x5ec2e7)
+}
+
+/// No pages at all: physical addresses that no memory has.
+fn device(window: &Window) -> Outcome {
+    let file = File::options().read(true).write(true).open(DEVICE);
+    let file = file.map_err(|e| format!("{DEVICE}: {e}"))?;
+    map_over(window, &file, SCREEN)?;
+    // The process itself can read it, whatever is there.
+    let _ = window.word(0);
+    Ok(())
 }
 
 /// Whether this process could do it, without a signal to tell.
@@ -85,6 +143,7 @@ fn lost(kind: Kind, lose: fn(&Window) -> Outcome, write: bool, way: Way) -> Outc
     let bystander = Bystander::start()?;
     let mut subject = Subject::new(kind, way)?;
     lose(&subject.window)?;
+    // By a system call: a process's own instructions reach some of these pages.
     refused(
         "the same by the process",
         by_this_process(&subject.window, write),
@@ -115,7 +174,7 @@ fn lost(kind: Kind, lose: fn(&Window) -> Outcome, write: bool, way: Way) -> Outc
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (what, kind, lose, write) in LOSSES {
-        if !kind.is_there() || *what == "broken" && !host::knows("memory_failure") {
+        if !kind.is_there() || !can_be(what) {
             continue;
         }
         let name = Kind::ALL

@@ -2,7 +2,7 @@
 //! it finds what was brought.
 
 use super::mappings::Subject;
-use crate::absent::{Absent, Protected};
+use crate::absent::{Absent, Protected, Untabled};
 use crate::harness::{Case, Outcome, same, wait_until};
 use crate::host;
 use crate::layout::*;
@@ -121,6 +121,30 @@ fn protected(kind: Kind, restart: Option<bool>) -> Outcome {
     subject.lives_on()
 }
 
+/// A page that its file has, and that may be in no table yet.
+fn untabled(kind: Kind, restart: Option<bool>, write: bool) -> Outcome {
+    let mut subject = Subject::new(kind, Way::WhileItRuns)?;
+    let window = &subject.window;
+    // What is shared stays with the file.
+    let take = || window.advise("MADV_DONTNEED", libc::MADV_DONTNEED);
+    let untabled = Untabled::pages(window.at, window.len(), take)?;
+    let read = subject
+        .guest
+        .delayed(write, WINDOW, 0xf000_0000, |thread| {
+            untabled.wait_until_wanted()?;
+            if let Some(restart) = restart {
+                disturb(thread, restart, || untabled.wait_until_wanted())?;
+            }
+            untabled.allow()
+        })?;
+    if write {
+        subject.words[0] = 0xf000_0000;
+    } else {
+        same("what the guest read", read[0], subject.words[0])?;
+    }
+    subject.lives_on()
+}
+
 pub(super) fn cases() -> Vec<Case> {
     if !host::knows("handle_userfault") {
         return Vec::new();
@@ -138,6 +162,10 @@ pub(super) fn cases() -> Vec<Case> {
             for (how, write) in [("read", false), ("written", true)] {
                 let name = format!("held/{what}/missing/{how}/{when}");
                 cases.push(Case::new(name, move || missing(kind, restart, write)));
+                if matches!(kind, Kind::SharedAnonymous | Kind::Memfd) {
+                    let name = format!("held/{what}/in-no-table/{how}/{when}");
+                    cases.push(Case::new(name, move || untabled(kind, restart, write)));
+                }
             }
             let name = format!("held/{what}/write-protected/{when}");
             cases.push(Case::new(name, move || protected(kind, restart)));

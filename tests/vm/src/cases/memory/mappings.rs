@@ -272,6 +272,26 @@ const CHANGES: &[Change] = &[
         subject.window.protect(libc::PROT_READ | libc::PROT_WRITE)
     }),
     (
+        "locked-for-a-while",
+        |_| true,
+        |subject| {
+            let (at, len) = (subject.window.at as *const _, subject.window.len() as usize);
+            // SAFETY: a mapping of our own, which stays as it is.
+            let locked = unsafe { libc::mlock(at, len) };
+            Errno::result(locked).map_err(|e| format!("mlock: {e}"))?;
+            subject.both_see("while it is locked")?;
+            if subject.window.kind.is_writable() {
+                subject.guest_writes(4, 0xb000_0004)?;
+                subject.process_writes(6, 0xb000_0006);
+            }
+            // SAFETY: as above.
+            let unlocked = unsafe { libc::munlock(at, len) };
+            Errno::result(unlocked)
+                .map(drop)
+                .map_err(|e| format!("munlock: {e}"))
+        },
+    ),
+    (
         "poked-by-a-debugger",
         // Into what the process itself may not write.
         |kind| kind.is_private() && !kind.is_huge(),
