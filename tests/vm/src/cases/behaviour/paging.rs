@@ -215,6 +215,31 @@ fn changed_by_launcher(change: impl FnOnce(&crate::ram::Ram) + Send + 'static) -
     Ok(guest.out(1))
 }
 
+/// One page of the guest's at four addresses; then the Launcher has another one there.
+fn taken_back_from_all() -> Outcome {
+    let mut guest = Guest::new(work::READ_FOUR);
+    for number in 0..4 {
+        // Far enough from each other that none is mapped beside another.
+        let address = TARGET + 64 * number * PAGE;
+        guest.tables.map(address, FREE, pte::KERNEL);
+        guest.param(number, address);
+    }
+    guest.ram.set_word(FREE, 0x1111);
+    guest.boot()?;
+    let ram = guest.ram.clone();
+    let launcher = std::thread::spawn(move || {
+        let read = crate::harness::wait_until("the guest has read", || ram.word(COUNT) > 0);
+        ram.replace(FREE, 0x2222);
+        ram.set_word(STOP, 1);
+        read
+    });
+    let reason = guest.finish()?;
+    crate::harness::join(launcher)?;
+    guest.powered_off(&reason, 0)?;
+    let seen: Vec<_> = (0..4).map(|number| guest.out(number)).collect();
+    same("at each address", seen, vec![0x2222; 4])
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let within_a_stay = TELLING.iter().map(|(way, level, call)| {
         Case::new(format!("paging/within-a-stay/{way}"), || {
@@ -225,6 +250,10 @@ pub(super) fn cases() -> Vec<Case> {
     });
     let mut cases = vec![
         Case::new("paging/within-a-stay/new-pgtable", new_pgtable_often),
+        Case::new(
+            "paging/a-page-at-four-addresses-is-taken-back-from-all",
+            taken_back_from_all,
+        ),
         Case::new("paging/remap-with-set-entry", remap_with_set_entry),
         Case::new(
             "paging/set-entry-of-tables-not-loaded",
