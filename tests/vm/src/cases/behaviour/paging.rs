@@ -215,6 +215,30 @@ fn changed_by_launcher(change: impl FnOnce(&crate::ram::Ram) + Send + 'static) -
     Ok(guest.out(1))
 }
 
+/// A protection key that nobody here may read with; `None` where there are none.
+fn forbidden_key() -> Option<libc::c_long> {
+    const DISABLE_ACCESS: libc::c_ulong = 1;
+    // SAFETY: A new key changes no memory.
+    let key = unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, DISABLE_ACCESS) };
+    (key >= 0).then_some(key)
+}
+
+/// A page that is there, under a key that forbids the Launcher to read it.
+fn forbidden_by_a_key(key: libc::c_long) -> Outcome {
+    let mut guest = Guest::new(work::TOUCH);
+    guest.ram.set_word(FREE, 0x1111);
+    guest.param(0, va(FREE)).param(1, 1);
+    let with_key = |key: libc::c_long| {
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let at = guest.ram.base() + FREE;
+        // SAFETY: the page is the guest's, and nobody here touches it as long as that is forbidden.
+        unsafe { libc::syscall(libc::SYS_pkey_mprotect, at, PAGE, rights, key) }
+    };
+    same("pkey_mprotect", with_key(key), 0)?;
+    let reason = guest.run()?;
+    same("reason", reason, format!("failed to get page {FREE:#x}"))
+}
+
 /// One page of the guest's at four addresses; then the Launcher has another one there.
 fn taken_back_from_all() -> Outcome {
     let mut guest = Guest::new(work::READ_FOUR);
@@ -437,5 +461,11 @@ pub(super) fn cases() -> Vec<Case> {
         }),
     ];
     cases.extend(within_a_stay);
+    if let Some(key) = forbidden_key() {
+        cases.push(Case::new(
+            "paging/forbidden-by-a-protection-key",
+            move || forbidden_by_a_key(key),
+        ));
+    }
     cases
 }
