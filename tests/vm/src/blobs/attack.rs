@@ -378,6 +378,15 @@ blob! {
         "jnz 2b",
         "poweroff 0";
 
+    /// Reads the word at parameter 0 and forgets the page, for ever.
+    TOUCH_AND_FORGET = "mov r12, [r15 + PARAM]",
+        "2: mov rax, [r12]",
+        "invlpg [r12]",
+        "inc qword ptr [r15 + COUNT]",
+        "cmp qword ptr [r15 + STOP], 0",
+        "je 2b",
+        "poweroff 0";
+
     /// BIND_DMA with keys 4, 8, 12 and so on, parameter 0 times; counts those granted.
     HOARD = "mov r12, [r15 + PARAM]",
         "2: lea rdx, [r12 * 4]",

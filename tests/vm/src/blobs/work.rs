@@ -460,6 +460,26 @@ blob! {
         "result 1, r8",
         "poweroff 1";
 
+    /// Reads at the four addresses in parameters 0 to 3, again and again, up to the first time that began after it was told to stop.
+    /// Results: what it read last.
+    READ_FOUR = "2: mov r13, [r15 + STOP]",
+        "mov rax, [r15 + PARAM]",
+        "mov rbx, [rax]",
+        "result 0, rbx",
+        "mov rax, [r15 + PARAM + 8]",
+        "mov rbx, [rax]",
+        "result 1, rbx",
+        "mov rax, [r15 + PARAM + 16]",
+        "mov rbx, [rax]",
+        "result 2, rbx",
+        "mov rax, [r15 + PARAM + 24]",
+        "mov rbx, [rax]",
+        "result 3, rbx",
+        "inc qword ptr [r15 + COUNT]",
+        "test r13, r13",
+        "jz 2b",
+        "poweroff 0";
+
     /// Reads [0], replaces the entry at [1] by [2], announces entry [4] of the table at [3], reads again.
     REMAP_ENTRY = "mov r12, [r15 + PARAM]",
         "mov rax, [r12]",

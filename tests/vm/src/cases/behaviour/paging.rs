@@ -215,6 +215,55 @@ fn changed_by_launcher(change: impl FnOnce(&crate::ram::Ram) + Send + 'static) -
     Ok(guest.out(1))
 }
 
+/// A protection key that nobody here may read with; `None` where there are none.
+fn forbidden_key() -> Option<libc::c_long> {
+    const DISABLE_ACCESS: libc::c_ulong = 1;
+    // SAFETY: A new key changes no memory.
+    let key = unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, DISABLE_ACCESS) };
+    (key >= 0).then_some(key)
+}
+
+/// A page that is there, under a key that forbids the Launcher to read it.
+fn forbidden_by_a_key(key: libc::c_long) -> Outcome {
+    let mut guest = Guest::new(work::TOUCH);
+    guest.ram.set_word(FREE, 0x1111);
+    guest.param(0, va(FREE)).param(1, 1);
+    let with_key = |key: libc::c_long| {
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let at = guest.ram.base() + FREE;
+        // SAFETY: the page is the guest's, and nobody here touches it as long as that is forbidden.
+        unsafe { libc::syscall(libc::SYS_pkey_mprotect, at, PAGE, rights, key) }
+    };
+    same("pkey_mprotect", with_key(key), 0)?;
+    let reason = guest.run()?;
+    same("reason", reason, format!("failed to get page {FREE:#x}"))
+}
+
+/// One page of the guest's at four addresses; then the Launcher has another one there.
+fn taken_back_from_all() -> Outcome {
+    let mut guest = Guest::new(work::READ_FOUR);
+    for number in 0..4 {
+        // Far enough from each other that none is mapped beside another.
+        let address = TARGET + 64 * number * PAGE;
+        guest.tables.map(address, FREE, pte::KERNEL);
+        guest.param(number, address);
+    }
+    guest.ram.set_word(FREE, 0x1111);
+    guest.boot()?;
+    let ram = guest.ram.clone();
+    let launcher = std::thread::spawn(move || {
+        let read = crate::harness::wait_until("the guest has read", || ram.word(COUNT) > 0);
+        ram.replace(FREE, 0x2222);
+        ram.set_word(STOP, 1);
+        read
+    });
+    let reason = guest.finish()?;
+    crate::harness::join(launcher)?;
+    guest.powered_off(&reason, 0)?;
+    let seen: Vec<_> = (0..4).map(|number| guest.out(number)).collect();
+    same("at each address", seen, vec![0x2222; 4])
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let within_a_stay = TELLING.iter().map(|(way, level, call)| {
         Case::new(format!("paging/within-a-stay/{way}"), || {
@@ -225,6 +274,10 @@ pub(super) fn cases() -> Vec<Case> {
     });
     let mut cases = vec![
         Case::new("paging/within-a-stay/new-pgtable", new_pgtable_often),
+        Case::new(
+            "paging/a-page-at-four-addresses-is-taken-back-from-all",
+            taken_back_from_all,
+        ),
         Case::new("paging/remap-with-set-entry", remap_with_set_entry),
         Case::new(
             "paging/set-entry-of-tables-not-loaded",
@@ -408,5 +461,11 @@ pub(super) fn cases() -> Vec<Case> {
         }),
     ];
     cases.extend(within_a_stay);
+    if let Some(key) = forbidden_key() {
+        cases.push(Case::new(
+            "paging/forbidden-by-a-protection-key",
+            move || forbidden_by_a_key(key),
+        ));
+    }
     cases
 }

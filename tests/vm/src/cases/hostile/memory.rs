@@ -7,6 +7,7 @@ use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check, same};
 use crate::layout::*;
 use crate::tables::pte;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Where the tests map what should not be mapped: an address whose tables nothing else uses.
 const TARGET: u64 = 0xffff_9000_0000_0000;
@@ -437,6 +438,10 @@ pub(super) fn cases() -> Vec<Case> {
         }
         guest.run_to_poweroff(0)
     }));
+    cases.push(Case::new(
+        "hostile/table/entry-that-never-stays-marked",
+        never_marked,
+    ));
     cases.push(hostile("set-table/of-the-switchers-slot", || {
         let mut guest = Guest::new(work::SURVIVED);
         for level in 2..=4 {
@@ -461,6 +466,35 @@ fn recursive(value: u64) -> Guest {
     // For the entry to be written through the recursion, every table on the way must be one that may be written: they are.
     guest.param(0, 300).param(1, TARGET).param(2, value);
     guest
+}
+
+/// The Launcher writes an entry of the guest's tables all the time, never with its mark, while the Host wants to set that. Nobody else
+/// runs: there is one CPU for each.
+fn never_marked() -> Outcome {
+    let mut guest = Guest::new(attack::TOUCH_AND_FORGET);
+    let entry = guest.tables.entry(TARGET, 1);
+    guest.param(0, TARGET);
+    guest.ram.set_word(entry, FREE | pte::KERNEL);
+    guest.boot()?;
+    let ram = guest.ram.clone();
+    let writer = std::thread::spawn(move || {
+        // SAFETY: the word lies in the guest's memory, which lives as long as `ram`.
+        let word = unsafe { &*((ram.base() + entry) as *const AtomicU64) };
+        // Bits 52 to 58 mean nothing to a CPU.
+        let values: [u64; 8] = std::array::from_fn(|n| FREE | pte::KERNEL | (n as u64 + 1) << 52);
+        for _ in 0..100_000_000 {
+            for value in values {
+                word.store(value, Relaxed);
+            }
+        }
+        let touched = ram.word(COUNT);
+        ram.set_word(STOP, 1);
+        check!(touched > 0, "the guest has not touched it once");
+        Ok(())
+    });
+    let reason = guest.finish()?;
+    crate::harness::join(writer)?;
+    guest.powered_off(&reason, 0)
 }
 
 /// The Launcher drops a page that the guest has used; the guest must see one page or the other, and never somebody else's.
