@@ -39,10 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Arrows that should not be, until they are gone: those that lead up, and one of each circle.
-const KNOWN: &[(&str, &str)] = &[
-    // For tables that an answer wants, by a method of `Memory`: they should be fetched by somebody above both.
-    ("memory", "paging"),
-];
+const KNOWN: &[(&str, &str)] = &[];
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
