@@ -171,8 +171,27 @@ impl Range {
     fn must_run_to(&mut self, address: u64) -> Answer<()> {
         match self.run_to(address, SOON)? {
             Some(place) if place.rip == address => Ok(()),
-            place => Err(format!("{address:#x} is not reached, but {place:x?}")),
+            Some(place) => Err(format!("{address:#x} is not reached, but {place:x?}")),
+            None => Err(format!(
+                "{address:#x} is not reached:\n{}",
+                self.everywhere()?
+            )),
         }
+    }
+
+    /// Where all CPUs are, for somebody who has to find out why they are not elsewhere.
+    fn everywhere(&mut self) -> Answer<String> {
+        let registers = self.gdb.monitor("info registers -a")?;
+        let told = |line: &&str| {
+            ["CPU#", "RIP=", "RSP"]
+                .iter()
+                .any(|name| line.contains(name))
+        };
+        Ok(registers
+            .lines()
+            .filter(told)
+            .collect::<Vec<_>>()
+            .join("\n"))
     }
 
     /// Prepares the machine so that it will come to what this way leads to.
