@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Machine, Ran, in_vm, start_vm};
+use common::{Machine, Ran, System, in_vm};
 
 /// What a reader's `make run` uses.
 const USUAL: Machine = Machine { cpu: "max", smp: 2 };
@@ -48,16 +48,16 @@ fn without_input_it_greets_and_powers_off() {
 /// A Host whose page tables lie above 4 GiB: the address of the Launcher's is kept in two halves.
 #[test]
 fn it_runs_where_memory_is_large() {
-    start_vm(
+    let system = System::whole();
+    let ran = system.in_vm_with(
         "boot-large",
         USUAL,
         "lguest run /guests/guest",
         "hello\nexit 7\n",
         "-m 5G",
-    )
-    .wait()
-    .expect_lines(&["Hello from ring 3.", "hello: ended with status 0"])
-    .expect_status(7);
+    );
+    ran.expect_lines(&["Hello from ring 3.", "hello: ended with status 0"])
+        .expect_status(7);
 }
 
 #[test]

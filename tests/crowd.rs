@@ -19,7 +19,7 @@ fn on_a_small_host(name: &str, shell: &str) -> Option<common::Ran> {
     let machine = Machine { cpu: "max", smp: 2 };
     let limit = seconds() + 1500;
     let system = System::with_disks("1G").within(limit);
-    Some(system.start_vm(name, machine, shell, "", "-m 512M").wait())
+    Some(system.in_vm_with(name, machine, shell, "", "-m 512M"))
 }
 
 #[test]

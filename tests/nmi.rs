@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Machine, qmp::Qmp, start_vm};
+use common::{Machine, Ran, once_booted, qmp::Qmp, start_vm};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use std::time::Duration;
 const CASES: &str =
     "hostile/loop/ hostile/storm/ syscall/ migration/ fpu/kept threads/ life/on-all -cpus-go";
 
-fn shower(name: &str, machine: Machine) {
+/// What it came to, and how many NMIs were sent.
+fn attempt(name: &str, machine: Machine) -> (Ran, u64) {
     // Relative to the checkout, where QEMU and this run: the names of sockets are short, and QEMU_ARGS is a list of words.
     let socket = format!("target/vm/{name}.{}.qmp", std::process::id());
     let argument = format!("-qmp unix:{socket},server=on,wait=off");
@@ -47,6 +48,11 @@ fn shower(name: &str, machine: Machine) {
     }
     let ran = vm.wait();
     let _ = std::fs::remove_file(socket);
+    (ran, sent)
+}
+
+fn shower(name: &str, machine: Machine) {
+    let (ran, sent) = once_booted(name, || attempt(name, machine));
     let failed: Vec<&str> = ran
         .lines
         .iter()

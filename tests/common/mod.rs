@@ -49,6 +49,8 @@ pub struct Ran {
     pub status: i32,
     /// What was printed, in lines without their ends.
     pub lines: Vec<String>,
+    /// Whether the kernel got as far as its first program.
+    pub booted: bool,
     /// Where all of it is kept, and the kernel's log.
     kept: String,
 }
@@ -120,7 +122,7 @@ pub struct System {
 
 impl System {
     /// The whole system and the program that tries the module from inside, made now if need be: once for all tests of a program.
-    fn whole() -> &'static Self {
+    pub fn whole() -> &'static Self {
         static WHOLE: OnceLock<System> = OnceLock::new();
         WHOLE.get_or_init(|| {
             if let Err(said) = make(&["payload", "vmtests"]) {
@@ -180,18 +182,20 @@ impl System {
 
     /// Runs a line of shell as root in the Host, with `input` as its standard input.
     pub fn in_vm(&self, name: &str, machine: Machine, shell: &str, input: &str) -> Ran {
-        // With several CPUs, QEMU's emulation now and then trips over the kernel's habit of patching its own code while it boots.
-        // A kernel that died before its first program has not met anything of ours yet, and gets another chance.
-        for _ in 0..2 {
-            let vm = self.start_vm(name, machine, shell, input, "");
-            let log = vm.log_file();
-            let ran = vm.wait();
-            if ran.status != 70 || read(&log).contains("Run /init") {
-                return ran;
-            }
-            eprintln!("{name}: the kernel did not get as far as /init; once more");
-        }
-        self.start_vm(name, machine, shell, input, "").wait()
+        self.in_vm_with(name, machine, shell, input, "")
+    }
+
+    /// The same, with more arguments for QEMU.
+    pub fn in_vm_with(
+        &self,
+        name: &str,
+        machine: Machine,
+        shell: &str,
+        input: &str,
+        qemu_args: &str,
+    ) -> Ran {
+        let vm = || self.start_vm(name, machine, shell, input, qemu_args);
+        once_booted(name, || (vm().wait(), ())).0
     }
 
     /// Starts what [`System::in_vm`] runs, with more arguments for QEMU. Nothing is lost if what it prints fills no pipe.
@@ -303,6 +307,19 @@ pub fn start_vm(name: &str, machine: Machine, shell: &str, input: &str, qemu_arg
     System::whole().start_vm(name, machine, shell, input, qemu_args)
 }
 
+/// Makes this attempt, and two more at most where the kernel died before its first program. With several CPUs, QEMU's emulation now
+/// and then trips over the kernel's habit of patching its own code while it boots. It has not met anything of ours by then.
+pub fn once_booted<T>(name: &str, mut attempt: impl FnMut() -> (Ran, T)) -> (Ran, T) {
+    for _ in 0..2 {
+        let (ran, more) = attempt();
+        if ran.status != 70 || ran.booted {
+            return (ran, more);
+        }
+        eprintln!("{name}: the kernel did not get as far as /init; once more");
+    }
+    attempt()
+}
+
 /// What is written in a file by now.
 fn read(file: &Path) -> String {
     String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
@@ -373,6 +390,7 @@ fn keep(file: &Path, log: &Path, output: &Output) -> Ran {
     fs::create_dir_all(top().join("target/vm")).expect("target/vm");
     fs::write(file, format!("{printed}{said}")).expect("writing to target/vm");
     Ran {
+        booted: read(log).contains("Run /init"),
         status: output.status.code().unwrap_or(-1),
         lines: printed
             .lines()
