@@ -356,8 +356,8 @@ impl Range {
             if attempts == 2 {
                 self.blame("the Guest is turned back for nothing", place.to_owned());
             }
-            // Off the stop. QEMU's first step from there may be none.
-            while self.gdb.step()?.rip == enter {}
+            // Off the stop.
+            self.gdb.step()?;
         }
     }
 

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 const ANSWER: Duration = Duration::from_secs(60);
 /// How many bytes of memory are asked for at a time: QEMU's packets hold 4096 letters.
 const PIECE: u64 = 1024;
+/// How many steps an instruction may take. One is usual.
+const STEPS: u32 = 100;
 /// Flags of a page-table entry.
 const PRESENT: u64 = 1;
 const LARGE: u64 = 1 << 7;
@@ -127,11 +129,19 @@ impl Gdb {
         Ok(None)
     }
 
-    /// Executes one instruction, with interrupts held back.
+    /// Executes one instruction, with interrupts held back. Behind a stop QEMU's first step may be none, and the CPU would meet
+    /// the stop again that it has met: so until it is somewhere else.
     pub fn step(&mut self) -> Answer<Place> {
-        self.send("s")?;
-        self.answer("s")?;
-        self.place()
+        let before = self.place()?;
+        for _ in 0..STEPS {
+            self.send("s")?;
+            self.answer("s")?;
+            let place = self.place()?;
+            if place.rip != before.rip {
+                return Ok(place);
+            }
+        }
+        Err(format!("no step leads away from {:#x}", before.rip))
     }
 
     /// Where the first CPU is.
