@@ -42,6 +42,16 @@ fn first_trap(program: &[u8]) -> Outcome<crate::guest::Trap> {
     Ok(trap)
 }
 
+/// What the four data segment registers hold when descriptor 12 was loaded into them, the descriptor has changed, and the guest has slept.
+fn after_a_sleep(descriptor: u64, change: u64) -> Outcome<[u64; 4]> {
+    let mut guest = Guest::new(compat::STALE);
+    guest.interrupts();
+    guest.call([hc::SET_DESCRIPTOR, 12, descriptor, 0]);
+    guest.param(0, change);
+    guest.run_to_poweroff(0)?;
+    Ok(std::array::from_fn(|index| guest.out(index as u64)))
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("compat/computes-and-makes-system-calls", || {
@@ -108,28 +118,20 @@ pub(super) fn cases() -> Vec<Case> {
             guest.run_to_poweroff(5)
         }),
         Case::new("descriptors/emptied-while-loaded", || {
-            for change in [0, CODE_32 & !(2 << 40)] {
-                let mut guest = Guest::new(compat::STALE);
-                guest.interrupts();
-                guest.call([hc::SET_DESCRIPTOR, 12, data_at(TLS_VA), 0]);
-                guest.param(0, change);
-                guest
-                    .run_to_poweroff(0)
-                    .map_err(|e| format!("{change:#x}: {e}"))?;
-                for index in 0..4 {
-                    same("the selector, when it has slept", guest.out(index), 0)?;
+            for base in [0, TLS_VA] {
+                for change in [0, CODE_32 & !(2 << 40)] {
+                    let selectors = after_a_sleep(data_at(base), change)
+                        .map_err(|e| format!("{base:#x}, {change:#x}: {e}"))?;
+                    same("the selectors", selectors, [0; 4])?;
                 }
             }
             Ok(())
         }),
         Case::new("descriptors/kept-while-they-are-there", || {
-            let mut guest = Guest::new(compat::STALE);
-            guest.interrupts();
-            guest.call([hc::SET_DESCRIPTOR, 12, data_at(TLS_VA), 0]);
-            guest.param(0, data_at(TLS_VA + 8));
-            guest.run_to_poweroff(0)?;
-            for index in 0..4 {
-                same("the selector, when it has slept", guest.out(index), 0x63)?;
+            for (base, change) in [(0, 0), (0, TLS_VA), (TLS_VA, 0), (TLS_VA, TLS_VA + 8)] {
+                let selectors = after_a_sleep(data_at(base), data_at(change))
+                    .map_err(|e| format!("{base:#x}, {change:#x}: {e}"))?;
+                same("the selectors", selectors, [0x63; 4])?;
             }
             Ok(())
         }),
