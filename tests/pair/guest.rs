@@ -14,7 +14,6 @@ use crate::{
     machine::Machine,
     memory::{Memory, Stretch},
     regs::Regs,
-    shadow::Shadow,
     vcpu::Vcpu,
 };
 use kernel::{
@@ -69,14 +68,9 @@ impl Guest {
             return Err(EINVAL);
         }
         let hook = Hook::new(arch::switcher()?)?;
-        let memory = Memory::new(
-            stretch,
-            CPUS,
-            hook.switcher().clone(),
-            Shadow::new(hook.switcher(), CPUS, page_offset)?,
-        )?;
+        let memory = Memory::new(stretch, CPUS, hook.switcher().clone(), page_offset)?;
         let guest = Self {
-            machine: Machine::new(memory, CPUS)?,
+            machine: Machine::new(memory)?,
             seats: [const { SetOnce::new() }; CPUS],
             regs: Regs::setup(start, flags & request::WITHOUT_SMAP == 0),
             pgdir,
