@@ -14,7 +14,7 @@ use crate::{
     machine::Machine,
     memory::{Memory, Stretch},
     regs::Regs,
-    vcpu::Vcpu,
+    vcpu::{Stop, Vcpu},
 };
 use kernel::{
     new_mutex,
@@ -24,18 +24,6 @@ use kernel::{
 };
 
 const CPUS: usize = 2;
-
-/// Why `read()` stopped running the Guest.
-pub(crate) enum Stop {
-    /// It sent a DMA buffer to the Launcher.
-    Dma { address: u64, key: u64 },
-    /// Somebody asked for it with `LHREQ_BREAK`.
-    BrokenOut,
-    /// The Launcher has a signal to take.
-    Signal,
-    /// It died.
-    Dead,
-}
 
 /// One CPU, and whose it is.
 struct Seat {
@@ -147,7 +135,7 @@ impl Guest {
     pub(crate) fn run(&self) -> Result<Stop> {
         let mut vcpu = self.vcpu()?;
         let here = self.hook.here().ok_or(EPERM)?;
-        match vcpu.run(&self.machine, &here) {
+        match vcpu.run_to_stop(&self.machine, &here) {
             Ok(stop) => Ok(stop),
             Err(death) => {
                 self.machine.die(death);

@@ -3,7 +3,8 @@
 use crate::harness::Outcome;
 use crate::host;
 use nix::mount::{MsFlags, mount};
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -37,6 +38,30 @@ impl Group {
     /// Writes to one of its files.
     pub fn set(&self, name: &str, value: &str) -> Outcome {
         fs::write(self.0.join(name), value).map_err(|e| format!("{name}: {e}"))
+    }
+
+    /// Opens one of its files, to be read or to be written to: whoever has done so before a limit is tight can use it then, too.
+    pub fn open(&self, name: &str, write: bool) -> Outcome<File> {
+        let file = File::options()
+            .read(!write)
+            .write(write)
+            .open(self.0.join(name));
+        file.map_err(|e| format!("{name}: {e}"))
+    }
+
+    /// Leaves no room in it for more than a few pages, by its files `memory.current` and `memory.max`.
+    pub fn tighten(current: &File, max: &File) -> Outcome {
+        // What is charged in advance goes with the first of them.
+        for _ in 0..3 {
+            let mut text = [0; 32];
+            let len = current.read_at(&mut text, 0).map_err(|e| e.to_string())?;
+            let text = std::str::from_utf8(&text[..len]).map_err(|e| e.to_string())?;
+            let bytes: u64 = text.trim().parse().map_err(|e| format!("{text:?}: {e}"))?;
+            let less = (bytes - (4 << 10)).to_string();
+            max.write_at(less.as_bytes(), 0)
+                .map_err(|e| format!("memory.max: {e}"))?;
+        }
+        Ok(())
     }
 
     /// Asks it to give up so much memory. It may be less in the end: the kernel then says EAGAIN, however much it was.
@@ -78,5 +103,27 @@ impl Drop for Group {
     fn drop(&mut self) {
         let _ = fs::write(format!("{ROOT}/cgroup.procs"), "0");
         let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// The kernel says on the console at length what it does for want of memory; that is not what whoever looks there waits for.
+pub struct QuietConsole;
+
+impl QuietConsole {
+    fn level(level: i32) {
+        const CONSOLE_LEVEL: i32 = 8;
+        // SAFETY: this command takes a number and no buffer.
+        unsafe { libc::klogctl(CONSOLE_LEVEL, std::ptr::null_mut(), level) };
+    }
+
+    pub fn new() -> Self {
+        Self::level(1);
+        Self
+    }
+}
+
+impl Drop for QuietConsole {
+    fn drop(&mut self) {
+        Self::level(7);
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::abi::data;
 use crate::blobs::{Blob, pair};
+use crate::cgroup::{Group, QuietConsole};
 use crate::device::{Answer, Device};
 use crate::guest::{Guest, reason};
 use crate::harness::{Case, Outcome, check, join, wait_until};
@@ -12,6 +13,7 @@ use crate::tables::pte;
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread::{JoinHandle, spawn};
@@ -46,6 +48,15 @@ fn run(read: impl Fn(&mut [u8]) -> Answer) -> Outcome<String> {
 
 impl Pair {
     fn start(body: Blob, prepare: impl FnOnce(&mut Guest)) -> Outcome<Self> {
+        Self::start_after(body, prepare, |_| Ok(()))
+    }
+
+    /// The same, when the second CPU's thread has done something with the guest that has yet to run.
+    fn start_after(
+        body: Blob,
+        prepare: impl FnOnce(&mut Guest),
+        before: impl FnOnce(&Device) -> Outcome + Send + 'static,
+    ) -> Outcome<Self> {
         load()?;
         let mut guest = Guest::bare(body);
         guest.path = DEVICE;
@@ -55,15 +66,22 @@ impl Pair {
         prepare(&mut guest);
         let ram = guest.ram.clone();
         let (booted, boots) = channel();
+        let (ready, goes) = channel();
         let first = spawn(move || {
             let device = guest.boot()?.duplicate();
             booted.send(device).map_err(|e| e.to_string())?;
+            goes.recv()
+                .map_err(|_| "the second CPU is not ready".to_string())?;
             guest.finish()
         });
         let Ok(device): Result<Device, _> = boots.recv() else {
             return Err(format!("it does not start: {:?}", join(first)));
         };
-        let second = spawn(move || run(|buffer| device.read(buffer)));
+        let second = spawn(move || {
+            before(&device)?;
+            ready.send(()).map_err(|e| e.to_string())?;
+            run(|buffer| device.read(buffer))
+        });
         Ok(Self {
             ram,
             cpus: [first, second],
@@ -104,6 +122,32 @@ impl Pair {
 fn registers() -> Outcome {
     let pair = Pair::start(pair::REGISTERS, |_| ())?;
     pair.both_count(2000)?;
+    pair.end("POWEROFF: 0")
+}
+
+/// A second CPU for which there was no memory comes again when there is some.
+fn one_that_failed() -> Outcome {
+    let group = Group::new(&[])?;
+    group.enter()?;
+    // Nobody is killed for want of memory: it is refused.
+    std::fs::write("/proc/self/oom_score_adj", "-1000")
+        .map_err(|e| format!("oom_score_adj: {e}"))?;
+    let tight = move |device: &Device| {
+        let current = group.open("memory.current", false)?;
+        let max = group.open("memory.max", true)?;
+        let _quiet = QuietConsole::new();
+        Group::tighten(&current, &max)?;
+        let refused = device.read(&mut [0; 16]);
+        max.write_at(b"max", 0)
+            .map_err(|e| format!("memory.max: {e}"))?;
+        check!(
+            refused == Err(Errno::ENOMEM),
+            "without memory for a CPU read() says {refused:?}"
+        );
+        Ok(())
+    };
+    let pair = Pair::start_after(pair::REGISTERS, |_| (), tight)?;
+    pair.both_count(100)?;
     pair.end("POWEROFF: 0")
 }
 
@@ -192,6 +236,14 @@ pub(super) fn cases() -> Vec<Case> {
             round(60, 3000)
         }),
     ];
+    if Group::is_there() {
+        let name = "pair/a-cpu-that-came-to-nothing-comes-again";
+        cases.push(Case {
+            // The kernel's words about a group that has no memory left.
+            tolerates: &["Call Trace"],
+            ..Case::new(name, one_that_failed)
+        });
+    }
     for level in 1..=4 {
         let name = format!("pair/a-change-at-level-{level}-reaches-the-other");
         cases.push(Case::new(name, move || change(level)));

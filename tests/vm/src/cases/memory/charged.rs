@@ -2,7 +2,7 @@
 //! has too much is the one who pays.
 
 use crate::bystander::Bystander;
-use crate::cgroup::Group;
+use crate::cgroup::{Group, QuietConsole};
 use crate::harness::{Case, Outcome, check, same, wait_until};
 use crate::host;
 use crate::layout::*;
@@ -230,28 +230,6 @@ fn group_pays() -> Outcome {
         1,
     )?;
     bystander.finish()
-}
-
-/// The kernel says on the console at length whom it kills for want of memory; that is not what whoever looks there waits for.
-struct QuietConsole;
-
-impl QuietConsole {
-    fn level(level: i32) {
-        const CONSOLE_LEVEL: i32 = 8;
-        // SAFETY: this command takes a number and no buffer.
-        unsafe { libc::klogctl(CONSOLE_LEVEL, std::ptr::null_mut(), level) };
-    }
-
-    fn new() -> Self {
-        Self::level(1);
-        Self
-    }
-}
-
-impl Drop for QuietConsole {
-    fn drop(&mut self) {
-        Self::level(7);
-    }
 }
 
 pub(super) fn cases() -> Vec<Case> {
