@@ -7,6 +7,15 @@ use crate::harness::{Case, check, same};
 use crate::layout::*;
 use std::time::{Duration, SystemTime};
 
+/// Writes a call into a slot of the ring, and leaves its status byte alone.
+fn enter(guest: &Guest, slot: u64, call: [u64; 4]) {
+    for (word, value) in (0..).zip(call) {
+        guest
+            .ram
+            .set_word(DATA + data::RING + 32 * slot + 8 * word, value);
+    }
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("hypercall/init-fills-lguest-data", || {
@@ -125,20 +134,28 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("ring/calls-are-made-in-order", || {
             let mut guest = Guest::new(work::RING);
             // Bind, bind, unbind: only in this order does the last entry find something to unbind.
-            for (slot, call) in (0..).zip([
+            let calls = [
                 [hc::BIND_DMA, 4, DMA, 1 << 8 | 3],
                 [hc::BIND_DMA, 8, DMA, 1 << 8 | 3],
                 [hc::BIND_DMA, 4, DMA, 0],
-            ]) {
-                for (word, value) in (0..).zip(call) {
-                    guest
-                        .ram
-                        .set_word(DATA + data::RING + 32 * slot + 8 * word, value);
-                }
+            ];
+            for (slot, call) in (0..).zip(calls) {
+                enter(&guest, slot, call);
             }
             guest.run_to_poweroff(0)?;
             same("the first four status bytes", guest.out(0), 0xffff_ffff)?;
             Ok(())
+        }),
+        Case::new("ring/all-of-a-full-one-before-the-call-at-once", || {
+            let mut guest = Guest::new(work::SURVIVED);
+            for slot in 0..63 {
+                enter(&guest, slot, [hc::FLUSH_ASYNC, 0, 0, 0]);
+            }
+            enter(&guest, 63, [hc::POWEROFF, 7, 0, 0]);
+            guest
+                .ram
+                .set_bytes(DATA + data::RING_STATUS, &[data::PENDING; 64]);
+            guest.run_to_poweroff(7)
         }),
         Case::new("ring/goes-round", || {
             // Slots are served from a cursor that wraps: three rounds of 64, a direct call after each slot.
