@@ -4,6 +4,8 @@
 //!
 //! Whoever initializes it runs the first CPU, and the next thread of the process that comes with a `read()` brings the second.
 //! Each begins with its number in RDI.
+//!
+//! What is not said to be "two CPUs" is as in the book's file: `cargo test --test two_cpus` compares them.
 
 use crate::{
     abi::{request, PAGE_SIZE},
@@ -23,15 +25,16 @@ use kernel::{
     task::Task,
 };
 
+/// Two CPUs.
 const CPUS: usize = 2;
 
-/// One CPU, and whose it is.
+/// Two CPUs: one of them, and whose it is.
 struct Seat {
     bell: Arc<Bell>,
     vcpu: Pin<KBox<Mutex<Vcpu>>>,
 }
 
-/// A Guest, from `LHREQ_INITIALIZE` to `close()`.
+/// Two CPUs: a Guest, from `LHREQ_INITIALIZE` to `close()`.
 pub(crate) struct Guest {
     machine: Arc<Machine>,
     seats: [SetOnce<Seat>; CPUS],
@@ -43,14 +46,17 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// `LHREQ_INITIALIZE`.
+    /// Two CPUs: `LHREQ_INITIALIZE`.
     pub(crate) fn new(arguments: [u64; 5], flags: u64) -> Result<Pin<KBox<Self>>> {
         let [base, pfn_limit, pgdir, start, page_offset] = arguments;
         let stretch = Stretch::new(base, pfn_limit)?;
         let pgdir = GuestPhys::claimed(pgdir);
         let page_offset = GuestVirt::new(page_offset);
-        if pgdir.page_offset() != 0
+        if flags & !request::WITHOUT_SMAP != 0
+            || pgdir.page_offset() != 0
             || !stretch.contains(pgdir, PAGE_SIZE)
+            || !GuestVirt::new(start).is_canonical()
+            || !page_offset.is_canonical()
             || page_offset.index(4) <= arch::SLOT
         {
             return Err(EINVAL);
@@ -68,12 +74,12 @@ impl Guest {
         Ok(KBox::pin(guest, GFP_KERNEL)?)
     }
 
-    /// Whether the current task is in the address space in which it was made.
+    /// Two CPUs: whether the current task is in the address space in which it was made.
     pub(crate) fn is_mine(&self) -> bool {
         self.hook.is_current()
     }
 
-    /// The current task's CPU: the one that it has, or a new one.
+    /// Two CPUs: the current task's, the one that it has or a new one.
     fn seat(&self) -> Result<&Seat> {
         let mine =
             |seat: &&Seat| core::ptr::eq(Task::current_raw(), seat.bell.owner().as_ptr());
@@ -90,6 +96,7 @@ impl Guest {
         self.seats[number].as_ref().ok_or(EBUSY)
     }
 
+    /// Two CPUs: the current task's.
     fn vcpu(&self) -> Result<MutexGuard<'_, Vcpu>> {
         self.seat()?.vcpu.try_lock().ok_or(EBUSY)
     }
@@ -104,13 +111,13 @@ impl Guest {
         self.machine.death()
     }
 
-    /// `LHREQ_IRQ`.
+    /// `LHREQ_IRQ`: the Guest sees the interrupt when it next runs.
     pub(crate) fn send_irq(&self, irq: u64) -> Result {
         self.machine.port(irq).ok_or(EINVAL)?.send();
         Ok(())
     }
 
-    /// `LHREQ_BREAK`.
+    /// `LHREQ_BREAK`: force the Guest out of `read()` and wait, or let it in again.
     pub(crate) fn break_out(&self, on: bool) -> Result {
         if on {
             return self.machine.break_out();
@@ -119,19 +126,30 @@ impl Guest {
         Ok(())
     }
 
-    /// `LHREQ_GETDMA`: nobody asks.
+    /// `LHREQ_GETDMA`: a free buffer that the Guest has bound to `key`.
     pub(crate) fn get_dma(&self, key: u64) -> Result<usize> {
-        let open = self.machine.memory.open();
-        let found = self.machine.dma.lock().get(&open, key);
-        drop(open);
-        match found {
-            Ok(Some(at)) => Ok(at.get() as usize),
-            Ok(None) | Err(Halt::Dead(_)) => Err(ENOENT),
-            Err(Halt::Wants(_)) => Err(EAGAIN),
+        // In place of a `read()`, which could change what is bound.
+        let _vcpu = self.vcpu()?;
+        let memory = &self.machine.memory;
+        loop {
+            let open = memory.open();
+            let found = self.machine.dma.lock().get(&open, key);
+            drop(open);
+            let death = match found {
+                Ok(found) => return found.map(|at| at.get() as usize).ok_or(ENOENT),
+                Err(Halt::Dead(death)) => death,
+                Err(Halt::Wants(want)) => match memory.provide(want) {
+                    Ok(true) => continue,
+                    Ok(false) => return Err(ERESTARTSYS),
+                    Err(death) => death,
+                },
+            };
+            self.machine.die(death);
+            return Err(ENOENT);
         }
     }
 
-    /// Run the current task's CPU until there is something to tell the Launcher.
+    /// Run the Guest until there is something to tell the Launcher.
     pub(crate) fn run(&self) -> Result<Stop> {
         let mut vcpu = self.vcpu()?;
         let here = self.hook.here().ok_or(EPERM)?;

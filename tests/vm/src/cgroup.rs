@@ -51,17 +51,23 @@ impl Group {
 
     /// Leaves no room in it for more than a few pages, by its files `memory.current` and `memory.max`.
     pub fn tighten(current: &File, max: &File) -> Outcome {
-        // What is charged in advance goes with the first of them.
-        for _ in 0..3 {
+        const FEW: u64 = 16 << 10;
+        let now = || -> Outcome<u64> {
             let mut text = [0; 32];
             let len = current.read_at(&mut text, 0).map_err(|e| e.to_string())?;
             let text = std::str::from_utf8(&text[..len]).map_err(|e| e.to_string())?;
-            let bytes: u64 = text.trim().parse().map_err(|e| format!("{text:?}: {e}"))?;
-            let less = (bytes - (4 << 10)).to_string();
-            max.write_at(less.as_bytes(), 0)
+            text.trim().parse().map_err(|e| format!("{text:?}: {e}"))
+        };
+        // What is charged in advance goes with the first of them.
+        for _ in 0..100 {
+            let limit = now()? - FEW / 4;
+            max.write_at(limit.to_string().as_bytes(), 0)
                 .map_err(|e| format!("memory.max: {e}"))?;
+            if now()? + FEW > limit {
+                return Ok(());
+            }
         }
-        Ok(())
+        Err("the group has always some room left".to_string())
     }
 
     /// Asks it to give up so much memory. It may be less in the end: the kernel then says EAGAIN, however much it was.

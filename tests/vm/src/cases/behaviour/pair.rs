@@ -70,16 +70,14 @@ impl Pair {
         let first = spawn(move || {
             let device = guest.boot()?.duplicate();
             booted.send(device).map_err(|e| e.to_string())?;
-            goes.recv()
-                .map_err(|_| "the second CPU is not ready".to_string())?;
+            goes.recv().map_err(|e| e.to_string())??;
             guest.finish()
         });
         let Ok(device): Result<Device, _> = boots.recv() else {
             return Err(format!("it does not start: {:?}", join(first)));
         };
         let second = spawn(move || {
-            before(&device)?;
-            ready.send(()).map_err(|e| e.to_string())?;
+            ready.send(before(&device)).map_err(|e| e.to_string())?;
             run(|buffer| device.read(buffer))
         });
         Ok(Self {
