@@ -130,10 +130,10 @@ fn one_that_failed() -> Outcome {
     // Nobody is killed for want of memory: it is refused.
     std::fs::write("/proc/self/oom_score_adj", "-1000")
         .map_err(|e| format!("oom_score_adj: {e}"))?;
+    let _quiet = QuietConsole::new();
     let tight = move |device: &Device| {
         let current = group.open("memory.current", false)?;
         let max = group.open("memory.max", true)?;
-        let _quiet = QuietConsole::new();
         Group::tighten(&current, &max)?;
         let refused = device.read(&mut [0; 16]);
         max.write_at(b"max", 0)

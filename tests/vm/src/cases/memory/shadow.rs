@@ -3,10 +3,11 @@
 use crate::blobs::work;
 use crate::cgroup::Group;
 use crate::guest::Guest;
-use crate::harness::{Case, Outcome, check, join, wait_until};
+use crate::harness::{Case, Outcome, check, join, same, wait_until};
 use crate::layout::*;
 use crate::ram::Ram;
 use crate::tables::pte;
+use std::os::unix::fs::FileExt;
 use std::thread::JoinHandle;
 
 /// Page tables of the guest's, each for one page: more than the Host may keep shadows of.
@@ -104,6 +105,23 @@ fn bounded() -> Outcome {
     sparse.end()
 }
 
+/// Has the Host give back most of what it keeps for the guest, which was `before` without it.
+fn give_back(group: &Group, before: u64) -> Outcome {
+    let full = kernel(group)? - before;
+    check!(
+        full >= BOUND / 2,
+        "only {full} bytes were charged: the shadows are not"
+    );
+    wait_until("most of it is given back", || {
+        let _ = std::fs::write("/proc/sys/vm/drop_caches", "2");
+        kernel(group).is_ok_and(|now| now < before + full - BOUND / 2)
+    })
+    .map_err(|e| {
+        let now = kernel(group).map(|now| now - before);
+        format!("{e}; it was {full} bytes and is {now:?}")
+    })
+}
+
 fn shrinks() -> Outcome {
     let group = Group::new(&[])?;
     group.enter()?;
@@ -111,23 +129,33 @@ fn shrinks() -> Outcome {
     let sparse = Sparse::start();
     for _ in 0..3 {
         sparse.again()?;
-        let full = kernel(&group)? - before;
-        check!(
-            full >= BOUND / 2,
-            "only {full} bytes were charged: the shadows are not"
-        );
-        wait_until("most of it is given back", || {
-            let _ = std::fs::write("/proc/sys/vm/drop_caches", "2");
-            kernel(&group).is_ok_and(|now| now < before + full - BOUND / 2)
-        })
-        .map_err(|e| {
-            format!(
-                "{e}; it was {full} bytes and is {:?}",
-                kernel(&group).map(|now| now - before)
-            )
-        })?;
+        give_back(&group, before)?;
     }
     sparse.again()?;
+    sparse.end()
+}
+
+/// A group that has room for some shadows, not for all, and nothing that it could do without: they have to do.
+fn in_a_full_group() -> Outcome {
+    let group = Group::new(&[("memory.swap.max", 0)])?;
+    group.enter()?;
+    let before = kernel(&group)?;
+    let sparse = Sparse::start();
+    sparse.again()?;
+    give_back(&group, before)?;
+    let now = group.number("memory.current")?;
+    let max = group.open("memory.max", true)?;
+    let limit = |bytes: &str| {
+        let set = max.write_at(bytes.as_bytes(), 0);
+        set.map(drop).map_err(|e| format!("memory.max: {e}"))
+    };
+    limit(&(now + BOUND / 4).to_string())?;
+    for _ in 0..2 {
+        sparse.again()?;
+    }
+    // To open a file takes memory, too.
+    limit("max")?;
+    same("kills", group.field("memory.events", "oom_kill")?, 0)?;
     sparse.end()
 }
 
@@ -152,6 +180,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
         Case::new("shadow/bounded-and-charged", bounded),
         Case::new("shadow/shrinks-when-memory-is-short", shrinks),
+        Case::new("shadow/in-a-full-group", in_a_full_group),
     ];
     if crate::host::swaps() {
         cases.push(Case::new("shadow/in-a-small-group", in_a_small_group));
