@@ -464,6 +464,30 @@ blob! {
         "result 1, r8",
         "poweroff 1";
 
+    /// Reads [0], which is result 0; replaces the upper entry at [1] by [2]; reads [3], which is a fault; replaces the entries at [4] and
+    /// [6] by [5] and [7], and reads [3] again: result 1.
+    REMAP_BY_FAULT = "mov r12, [r15 + PARAM]",
+        "mov rax, [r12]",
+        "result 0, rax",
+        "mov rdx, [r15 + PARAM + 8]",
+        "mov rax, [r15 + PARAM + 16]",
+        "mov [rdx], rax",
+        "on_trap 3f",
+        "mov r12, [r15 + PARAM + 24]",
+        "mov rax, [r12]",
+        "poweroff 1",
+        "3: mov qword ptr [r15 + RESUME], 0",
+        "mov rdx, [r15 + PARAM + 32]",
+        "mov rax, [r15 + PARAM + 40]",
+        "mov [rdx], rax",
+        "mov rdx, [r15 + PARAM + 48]",
+        "mov rax, [r15 + PARAM + 56]",
+        "mov [rdx], rax",
+        "mov r12, [r15 + PARAM + 24]",
+        "mov rax, [r12]",
+        "result 1, rax",
+        "poweroff 0";
+
     /// Reads at the four addresses in parameters 0 to 3, again and again, up to the first time that began after it was told to stop.
     /// Results: what it read last.
     READ_FOUR = "2: mov r13, [r15 + STOP]",

@@ -1,7 +1,7 @@
 //! Page tables as a CPU would read and mark them.
 
 use crate::abi::hc;
-use crate::blobs::work;
+use crate::blobs::{Blob, work};
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check, same};
 use crate::layout::*;
@@ -58,6 +58,7 @@ const TELLING: &[Telling] = &[
     ("set-entry", 1, |_, _, entry| set_entry(entry)),
     ("set-entry/of-a-table", 2, |_, _, entry| set_entry(entry)),
     ("invlpg", 1, |_, _, _| [0; 4]),
+    ("invlpg/of-a-table", 2, |_, _, _| [0; 4]),
     ("flush-tlb", 1, |_, _, _| [hc::FLUSH_TLB, 0, 0, 0]),
     ("flush-tlb/of-a-table", 2, |_, _, _| {
         [hc::FLUSH_TLB, 0, 0, 0]
@@ -79,9 +80,9 @@ const ROUNDS: u64 = 1000;
 
 /// A guest that has KEPT on FREE in one table and on the next page in another, which differ at `level`; the entry that decides and
 /// its two values.
-fn two_mappings(level: u32) -> (Guest, u64, [u64; 2]) {
+fn two_mappings(body: Blob, level: u32) -> (Guest, u64, [u64; 2]) {
     const MARKED: u64 = pte::KERNEL | pte::A | pte::D;
-    let mut guest = Guest::new(work::REMAP_OFTEN);
+    let mut guest = Guest::new(body);
     guest.ram.set_word(FREE, 0x1111);
     guest.ram.set_word(FREE + PAGE, 0x2222);
     guest.tables.map(KEPT, FREE, MARKED);
@@ -117,7 +118,7 @@ fn remap_often(mut guest: Guest, entry: u64, values: [u64; 2], call: [u64; 4]) -
 }
 
 fn new_pgtable_often() -> Outcome {
-    let (mut guest, entry, values) = two_mappings(4);
+    let (mut guest, entry, values) = two_mappings(work::REMAP_OFTEN, 4);
     let first = guest.tables.top;
     let second = guest.tables.page();
     guest.ram.set_bytes(second, &guest.ram.bytes(first, PAGE));
@@ -132,7 +133,7 @@ fn new_pgtable_often() -> Outcome {
 }
 
 /// A guest that has TARGET on FREE, where 0x1111 stands; 0x2222 is on the next page.
-fn two_values(blob: crate::blobs::Blob) -> (Guest, u64) {
+fn two_values(blob: Blob) -> (Guest, u64) {
     let mut guest = Guest::new(blob);
     guest.tables.map(TARGET, FREE, pte::KERNEL);
     let at = guest.tables.entry(TARGET, 1);
@@ -172,6 +173,32 @@ fn remap_while_not_loaded() -> Outcome {
         .param(6, top);
     guest.run_to_poweroff(0)?;
     same("before", guest.out(0), 0x1111)?;
+    same("after", guest.out(1), 0x2222)
+}
+
+/// The entry above a table is changed without a word; then a page that neither the old table nor the new one has is touched, which is
+/// a fault. After that both have it, and the new one counts: a CPU forgets the tables on the way when it delivers a fault.
+fn a_fault_forgets_the_tables() -> Outcome {
+    let (mut guest, upper, tables) = two_mappings(work::REMAP_BY_FAULT, 2);
+    guest.traps();
+    let missing = KEPT + 64 * PAGE;
+    let entries = tables.map(|table| va(table & pte::FRAME) + missing % (512 * PAGE) / PAGE * 8);
+    let parameters = [
+        KEPT,
+        va(upper),
+        tables[1],
+        missing,
+        entries[0],
+        FREE | pte::KERNEL,
+        entries[1],
+        (FREE + PAGE) | pte::KERNEL,
+    ];
+    for (index, value) in (0..).zip(parameters) {
+        guest.param(index, value);
+    }
+    guest.run_to_poweroff(0)?;
+    same("before", guest.out(0), 0x1111)?;
+    same("faults", guest.trap_count(), 1)?;
     same("after", guest.out(1), 0x2222)
 }
 
@@ -267,7 +294,7 @@ fn taken_back_from_all() -> Outcome {
 pub(super) fn cases() -> Vec<Case> {
     let within_a_stay = TELLING.iter().map(|(way, level, call)| {
         Case::new(format!("paging/within-a-stay/{way}"), || {
-            let (guest, entry, values) = two_mappings(*level);
+            let (guest, entry, values) = two_mappings(work::REMAP_OFTEN, *level);
             let call = call(guest.tables.top, KEPT, entry);
             remap_often(guest, entry, values, call)
         })
@@ -284,6 +311,10 @@ pub(super) fn cases() -> Vec<Case> {
             remap_while_not_loaded,
         ),
         Case::new("paging/invlpg-forgets-one-page", invlpg_forgets_one_page),
+        Case::new(
+            "paging/a-fault-forgets-the-tables-on-the-way",
+            a_fault_forgets_the_tables,
+        ),
         Case::new("paging/discarded-memory-is-empty", || {
             same(
                 "after",
