@@ -508,6 +508,48 @@ blob! {
         "jz 2b",
         "poweroff 0";
 
+    /// Traps, by way of the Host, with its stack on the page at parameter 0, whose entry at parameter 1 becomes what is in
+    /// parameter 3 and in parameter 2 by turns; so many rounds as parameter 4 says.
+    STACK_MOVES = "mov r12, [r15 + PARAM]",
+        "mov r13, [r15 + PARAM + 8]",
+        "mov r14, [r15 + PARAM + 16]",
+        "mov rbp, [r15 + PARAM + 24]",
+        "mov r8, [r15 + PARAM + 32]",
+        "2: mov qword ptr [r12 + 0x7d8], 0",
+        "lea rsp, [r12 + 0x800]",
+        "on_trap 3f",
+        "lmsw ax",
+        "3: mov [r13], rbp",
+        "xchg r14, rbp",
+        "invlpg [r12]",
+        "dec r8",
+        "jnz 2b",
+        "poweroff 0";
+
+    /// Calls what is on the page at parameter 0, before and after its entry has changed as in STACK_MOVES and SET_PTE has said so, in the
+    /// tables of parameter 5. Status 1: it did the same.
+    CODE_MOVES = "mov r12, [r15 + PARAM]",
+        "mov r13, [r15 + PARAM + 8]",
+        "mov r14, [r15 + PARAM + 16]",
+        "mov rbp, [r15 + PARAM + 24]",
+        "mov r8, [r15 + PARAM + 32]",
+        "2: call r12",
+        "mov r9, rax",
+        "mov [r13], rbp",
+        "mov rdx, [r15 + PARAM + 40]",
+        "mov rbx, r12",
+        "mov rcx, rbp",
+        "mov eax, 14",
+        "int 0x1f",
+        "xchg r14, rbp",
+        "call r12",
+        "cmp rax, r9",
+        "je 8f",
+        "dec r8",
+        "jnz 2b",
+        "poweroff 0",
+        "8: poweroff 1";
+
     /// Reads [0], replaces the entry at [1] by [2], announces entry [4] of the table at [3], reads again.
     REMAP_ENTRY = "mov r12, [r15 + PARAM]",
         "mov rax, [r12]",

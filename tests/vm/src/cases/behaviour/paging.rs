@@ -117,6 +117,39 @@ fn remap_often(mut guest: Guest, entry: u64, values: [u64; 2], call: [u64; 4]) -
     })
 }
 
+/// A guest that has another page at one address, again and again.
+fn page_moves(body: Blob, rounds: u64) -> Guest {
+    const MARKED: u64 = pte::KERNEL | pte::A | pte::D;
+    let mut guest = Guest::new(body);
+    guest.tables.map(KEPT, FREE, MARKED);
+    let entry = guest.tables.entry(KEPT, 1);
+    let top = guest.tables.top;
+    let parameters = [KEPT, va(entry), FREE | MARKED, FREE + PAGE | MARKED, rounds, top];
+    for (index, value) in (0..).zip(parameters) {
+        guest.param(index, value);
+    }
+    guest
+}
+
+fn stack_moves() -> Outcome {
+    const TIMES: u64 = 30;
+    let mut guest = page_moves(work::STACK_MOVES, TIMES);
+    guest.traps();
+    guest.run_to_poweroff(0)?;
+    let places: Vec<u64> = guest.trap_log().iter().map(|trap| trap.rip).collect();
+    same("traps", places.len() as u64, TIMES)?;
+    same("where", places.clone(), vec![places[0]; places.len()])
+}
+
+fn code_moves() -> Outcome {
+    const READ_CR3: [u8; 4] = [0x0f, 0x20, 0xd8, 0xc3];
+    const READ_CR0: [u8; 4] = [0x0f, 0x20, 0xc0, 0xc3];
+    let mut guest = page_moves(work::CODE_MOVES, ROUNDS);
+    guest.ram.set_bytes(FREE, &READ_CR3);
+    guest.ram.set_bytes(FREE + PAGE, &READ_CR0);
+    guest.run_to_poweroff(0)
+}
+
 fn new_pgtable_often() -> Outcome {
     let (mut guest, entry, values) = two_mappings(work::REMAP_OFTEN, 4);
     let first = guest.tables.top;
@@ -305,6 +338,8 @@ pub(super) fn cases() -> Vec<Case> {
             "paging/a-page-at-four-addresses-is-taken-back-from-all",
             taken_back_from_all,
         ),
+        Case::new("paging/within-a-stay/stack-of-a-trap", stack_moves),
+        Case::new("paging/within-a-stay/code-that-is-emulated", code_moves),
         Case::new("paging/remap-with-set-entry", remap_with_set_entry),
         Case::new(
             "paging/set-entry-of-tables-not-loaded",
