@@ -278,6 +278,24 @@ fn an_interrupt_is_the_commands_as_soon_as_it_has_the_terminal() {
     assert!(!end.shown.contains("ended by ^C before"), "{}", end.shown);
 }
 
+/// A terminal whose session has ended is hung up, and forgets what it has not passed on yet.
+#[test]
+fn the_last_words_of_a_command_are_not_lost() {
+    let speak = "i=0; while [ $i -lt 40 ]; do printf '%03000d' 0; i=$((i + 1)); done; printf 'the end'";
+    let mut session = Session::start("last-words", &mut vm(&["sh", "-c", speak]));
+    session.wait_for_text("Booting the Host");
+    session.wait("its end", |session| {
+        !session
+            .programs()
+            .iter()
+            .any(|name| name.starts_with("qemu"))
+            && session.shown.contains("0000")
+    });
+    let end = session.ends_at_once();
+    assert_eq!(end.status, Some(0), "{}", end.shown);
+    assert!(end.shown.contains("the end"), "{}", end.shown);
+}
+
 #[test]
 fn the_keys_that_end_a_vm_are_no_failure() {
     let mut session = Session::start("keys", &mut vm(&["sh", "-c", "echo it begins; sleep 1000"]));
