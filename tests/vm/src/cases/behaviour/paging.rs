@@ -128,7 +128,7 @@ fn page_moves(body: Blob, rounds: u64) -> Guest {
         KEPT,
         va(entry),
         FREE | MARKED,
-        FREE + PAGE | MARKED,
+        (FREE + PAGE) | MARKED,
         rounds,
         top,
     ];
