@@ -124,7 +124,14 @@ fn page_moves(body: Blob, rounds: u64) -> Guest {
     guest.tables.map(KEPT, FREE, MARKED);
     let entry = guest.tables.entry(KEPT, 1);
     let top = guest.tables.top;
-    let parameters = [KEPT, va(entry), FREE | MARKED, FREE + PAGE | MARKED, rounds, top];
+    let parameters = [
+        KEPT,
+        va(entry),
+        FREE | MARKED,
+        FREE + PAGE | MARKED,
+        rounds,
+        top,
+    ];
     for (index, value) in (0..).zip(parameters) {
         guest.param(index, value);
     }
