@@ -13,11 +13,6 @@ const ROOT: &str = "/sys/fs/cgroup";
 pub struct Group(PathBuf);
 
 impl Group {
-    /// Whether the Host's kernel has what it takes.
-    pub fn is_there() -> bool {
-        host::knows("mem_cgroup_css_alloc")
-    }
-
     /// Makes one with these limits.
     pub fn new(limits: &[(&str, u64)]) -> Outcome<Self> {
         if !host::is_mounted(ROOT) {

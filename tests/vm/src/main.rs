@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Prints `ok NAME` or `FAIL NAME: what was expected, what came` for each case whose name contains a FILTER (any case, if there
-//! is none) and no -FILTER, then `N passed, N failed`. With `--exact` a filter is a whole name. A case fails, too, when the Host's
+//! is none) and no -FILTER; then for how many cases the Host lacks what they need, and `N passed, N failed`. With `--exact` a filter is a whole name. A case fails, too, when the Host's
 //! kernel logs something bad meanwhile; `--ignore` names a text that is not bad today. The exit status is 0 when none failed,
 //! 1 when some did or nothing was run, 2 when it was called wrongly. `LGUEST_KO` names the module's file where it is in no
 //! usual place.
@@ -27,6 +27,7 @@ mod harness;
 mod host;
 mod layout;
 mod mirror;
+mod needs;
 mod pages;
 mod ram;
 mod segments;
@@ -37,6 +38,8 @@ mod victims;
 mod window;
 
 use harness::Case;
+use needs::Need;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: vmtests [--dangerous] [--list] [--times] [--exact] [--ignore=TEXT] [FILTER...] [-FILTER...]";
@@ -87,6 +90,20 @@ impl Options {
     }
 }
 
+/// Takes those out whose needs this Host does not meet, and counts them by what they miss.
+fn leave_out(selected: &mut Vec<&Case>) -> BTreeMap<Need, usize> {
+    let unmet = Need::unmet(selected.iter().flat_map(|case| &case.needs).copied());
+    let mut count = BTreeMap::new();
+    selected.retain(|case| {
+        let missed = case.needs.iter().find(|need| unmet.contains(need));
+        if let Some(need) = missed {
+            *count.entry(*need).or_default() += 1;
+        }
+        missed.is_none()
+    });
+    count
+}
+
 /// How something ended that is no case.
 fn told(name: &str, outcome: harness::Outcome) -> ExitCode {
     match outcome {
@@ -132,12 +149,16 @@ fn main() -> ExitCode {
     } else {
         cases::all()
     };
-    let mut selected = cases.iter().filter(|case| options.selects(case));
+    let mut selected: Vec<&Case> = cases.iter().filter(|case| options.selects(case)).collect();
+    let left_out = leave_out(&mut selected);
     if options.list {
-        selected.for_each(|case| println!("{}", case.name));
+        selected.iter().for_each(|case| println!("{}", case.name));
         return ExitCode::SUCCESS;
     }
-    let tally = harness::runner::run_all(&mut selected, options.times, &options.ignored);
+    let tally = harness::runner::run_all(selected.into_iter(), options.times, &options.ignored);
+    for (need, count) in left_out {
+        println!("left out for want of {need}: {count}");
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 && tally.passed > 0 {
         ExitCode::SUCCESS
@@ -173,6 +194,18 @@ mod tests {
             );
         }
         assert!(names.len() > 400, "only {} cases", names.len());
+    }
+
+    #[test]
+    fn a_case_that_misses_something_is_left_out_and_counted() {
+        let missed = Need::File("/proc/self/no-such-file");
+        let there = Need::File("/proc/self/exe");
+        let case = |needs: &[Need]| Case::new("case", || Ok(())).needing(needs.iter().copied());
+        let cases = [case(&[]), case(&[there]), case(&[there, missed])];
+        let mut selected = cases.iter().collect();
+        let left_out = leave_out(&mut selected);
+        assert_eq!(selected.len(), 2);
+        assert_eq!(left_out.into_iter().collect::<Vec<_>>(), [(missed, 1)]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::harness::{Outcome, same};
 use crate::host;
 use crate::layout::*;
+use crate::needs::Need;
 use crate::ram::Ram;
 use nix::errno::Errno;
 use std::fs::File;
@@ -53,15 +54,13 @@ impl Kind {
         ("huge-pages", Huge),
     ];
 
-    /// Whether this Host has what it takes.
-    pub fn is_there(self) -> bool {
+    /// What it needs of the Host.
+    pub fn need(self) -> Option<Need> {
         match self {
-            Disk | DiskPrivate | DiskReadOnly => host::is_mounted(DISK),
-            TransparentHuge => {
-                std::fs::exists("/sys/kernel/mm/transparent_hugepage").unwrap_or(false)
-            }
-            Huge => std::fs::exists("/proc/sys/vm/nr_hugepages").unwrap_or(false),
-            _ => true,
+            Disk | DiskPrivate | DiskReadOnly => Some(Need::Disk),
+            TransparentHuge => Some(Need::File("/sys/kernel/mm/transparent_hugepage")),
+            Huge => Some(Need::File("/proc/sys/vm/nr_hugepages")),
+            _ => None,
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod kmsg;
 pub mod runner;
 
+use crate::needs::Need;
 use nix::errno::Errno;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ pub struct Case {
     pub name: String,
     /// After this long it is said to hang.
     pub limit: Duration,
+    /// What it needs of the Host: where it is not there, the case is left out.
+    pub needs: Vec<Need>,
     /// What the Host's kernel may say meanwhile although it sounds bad.
     pub tolerates: &'static [&'static str],
     /// What it does, in a process of its own.
@@ -28,6 +31,7 @@ impl Case {
         Self {
             name: name.into(),
             limit: Duration::from_secs(120),
+            needs: Vec::new(),
             tolerates: &[],
             run: Box::new(run),
         }
@@ -39,6 +43,12 @@ impl Case {
             limit: Duration::from_secs(300),
             ..Self::new(name, run)
         }
+    }
+
+    /// The same case, where the Host has these.
+    pub fn needing(mut self, needs: impl IntoIterator<Item = Need>) -> Self {
+        self.needs.extend(needs);
+        self
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::blobs::{attack, work};
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check, same};
-use crate::host;
 use crate::layout::*;
+use crate::needs::Need;
 use std::arch::asm;
 
 /// One read() by a bare SYSCALL, with every xmm register full: what they hold afterwards. (The kernel's interface promises to
@@ -159,9 +159,8 @@ pub(super) fn cases() -> Vec<Case> {
         stopped_and_continued,
     ));
     cases.push(Case::new("launcher/breakpoints-kept", breakpoints));
-    if host::has("avx") {
-        cases.push(Case::new("launcher/upper-halves-kept", upper_halves));
-    }
+    let case = Case::new("launcher/upper-halves-kept", upper_halves);
+    cases.push(case.needing([Need::Cpu("avx")]));
     cases
 }
 

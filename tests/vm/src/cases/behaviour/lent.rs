@@ -6,6 +6,7 @@ use crate::blobs::work;
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, same};
 use crate::host;
+use crate::needs::Need;
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::unistd::Pid;
@@ -107,11 +108,7 @@ fn put_back(register: u64, keep: u64, set: u64, flags: u64) -> Outcome {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    // It comes with KVM, and so does what is played here.
-    if !host::knows("user_return_notifier_register") {
-        return Vec::new();
-    }
-    vec![
+    let cases = vec![
         // NT would make the IRETQ of the Switcher's stub trap.
         Case::new("lent/syscall-mask", || put_back(SYSCALL_MASK, !NT, 0, NT)),
         // Without SCE there is no SYSCALL.
@@ -141,5 +138,11 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("lent/sysenter-eip", || {
             put_back(SYSENTER_EIP, 0, 0x8765_4321, 0)
         }),
-    ]
+    ];
+    // It comes with KVM, and so does what is played here.
+    let notifier = Need::Kernel("user_return_notifier_register");
+    cases
+        .into_iter()
+        .map(|case| case.needing([notifier]))
+        .collect()
 }

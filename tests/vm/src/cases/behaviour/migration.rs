@@ -5,6 +5,7 @@ use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check, join, wait_until};
 use crate::host;
 use crate::layout::*;
+use crate::needs::Need;
 use crate::ram::Ram;
 use nix::unistd::{Pid, gettid};
 use std::sync::Arc;
@@ -124,7 +125,8 @@ pub(super) fn cases() -> Vec<Case> {
             bystanders
                 .into_iter()
                 .try_for_each(crate::bystander::Bystander::finish)
-        }),
+        })
+        .needing([Need::TwoCpus]),
         Case::new("threads/ticking-side-by-side", || {
             let bystanders: Vec<_> = (0..6)
                 .map(|_| crate::bystander::Bystander::start())

@@ -5,6 +5,7 @@ use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check, join, same, wait_until};
 use crate::host;
 use crate::layout::*;
+use crate::needs::Need;
 use crate::ram::Ram;
 use crate::signals;
 use nix::errno::Errno;
@@ -231,9 +232,6 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         Case::new("neighbour/a-quota-holds-for-it", || {
             const QUOTA: u64 = 20_000;
-            if !host::knows("sched_cfs_period_timer") {
-                return Ok(());
-            }
             let group = Group::new()?;
             std::fs::write(group.file("cpu.max"), format!("{QUOTA} 100000"))
                 .map_err(|e| format!("cpu.max: {e}"))?;
@@ -253,7 +251,8 @@ pub(super) fn cases() -> Vec<Case> {
                 "in {periods} periods of {QUOTA} us it used {used} us"
             );
             Ok(())
-        }),
+        })
+        .needing([Need::Kernel("sched_cfs_period_timer")]),
         Case::new("neighbour/its-time-is-booked-as-a-guests", || {
             let cpu = host::cpus()[0];
             take(cpu)?;
@@ -276,8 +275,7 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         Case::slow("neighbour/rcu-does-not-wait-for-it", || {
             let [here, .., there] = host::cpus()[..] else {
-                // One CPU waits for nobody.
-                return Ok(());
+                return Err("one CPU waits for nobody".into());
             };
             let beside_programs = usual_beside(busy_program, here, there)?;
             let beside_guests = usual_beside(busy_guest, here, there)?;
@@ -287,6 +285,7 @@ pub(super) fn cases() -> Vec<Case> {
                 "a grace period took {beside_guests:?} beside a busy guest, {beside_programs:?} beside a busy program"
             );
             Ok(())
-        }),
+        })
+        .needing([Need::TwoCpus]),
     ]
 }

@@ -8,6 +8,7 @@ use crate::device::{Answer, Device};
 use crate::guest::{Guest, reason};
 use crate::harness::{Case, Outcome, check, join, wait_until};
 use crate::layout::*;
+use crate::needs::Need;
 use crate::ram::Ram;
 use crate::tables::pte;
 use nix::errno::Errno;
@@ -234,14 +235,13 @@ pub(super) fn cases() -> Vec<Case> {
             round(60, 3000)
         }),
     ];
-    if Group::is_there() {
-        let name = "pair/a-cpu-that-came-to-nothing-comes-again";
-        cases.push(Case {
-            // The kernel's words about a group that has no memory left.
-            tolerates: &["Call Trace"],
-            ..Case::new(name, one_that_failed)
-        });
-    }
+    let name = "pair/a-cpu-that-came-to-nothing-comes-again";
+    let case = Case {
+        // The kernel's words about a group that has no memory left.
+        tolerates: &["Call Trace"],
+        ..Case::new(name, one_that_failed)
+    };
+    cases.push(case.needing([Need::MEMORY_GROUPS]));
     for level in 1..=4 {
         let name = format!("pair/a-change-at-level-{level}-reaches-the-other");
         cases.push(Case::new(name, move || change(level)));

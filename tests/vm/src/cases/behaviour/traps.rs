@@ -6,6 +6,7 @@ use crate::guest::{Guest, Trap};
 use crate::harness::{Case, Outcome, check, same};
 use crate::host;
 use crate::layout::*;
+use crate::needs::Need;
 use crate::tables::pte;
 
 const TARGET: u64 = 0xffff_9000_0000_0000;
@@ -234,11 +235,10 @@ pub(super) fn cases() -> Vec<Case> {
             same("the word read", guest.out(0), 0xfeed)
         }),
     ];
-    if host::has("smep") {
-        cases.push(Case::new("fault/kernel-runs-user-page", || {
-            kernel_fault(attack::JUMP, USER_TARGET, Some(pte::USER), 0x11)
-        }));
-    }
+    let case = Case::new("fault/kernel-runs-user-page", || {
+        kernel_fault(attack::JUMP, USER_TARGET, Some(pte::USER), 0x11)
+    });
+    cases.push(case.needing([Need::Cpu("smep")]));
     cases.push(Case::new("without-smap/no-handler-begins-with-ac", || {
         let mut guest = Guest::bare(work::SURVIVED);
         guest.flags = lhreq::WITHOUT_SMAP;

@@ -6,6 +6,7 @@ use crate::device::{Device, PATH};
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check, granted, refused, same};
 use crate::host;
+use crate::needs::Need;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
@@ -70,13 +71,11 @@ pub(super) fn cases() -> Vec<Case> {
             closed_without_rights(give_up_sys_admin)
         }),
         Case::new("errno/file/not-for-the-root-of-a-namespace", || {
-            if !host::knows("create_user_ns") {
-                return Ok(());
-            }
             closed_without_rights(|| {
                 unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| format!("unshare: {e}"))
             })
-        }),
+        })
+        .needing([Need::Kernel("create_user_ns")]),
         Case::new("errno/file/read-only-and-write-only", || {
             let (reader, writer) = (
                 open(PATH, OFlag::O_RDONLY, Mode::empty()),

@@ -10,6 +10,7 @@ use crate::guest::{Event, Guest};
 use crate::harness::{Case, Outcome, check, granted, join, refused, same, wait_until};
 use crate::host;
 use crate::layout::*;
+use crate::needs::Need;
 use crate::ram::Ram;
 use nix::errno::Errno::{self, EBUSY, EINVAL, ENOENT, EPERM};
 use nix::unistd::{Pid, gettid};
@@ -156,9 +157,6 @@ fn memory(comes: bool, page: Page) -> Outcome {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    if !host::knows("handle_userfault") {
-        return Vec::new();
-    }
     let mut cases = Vec::new();
     for (comes, when) in [(true, "comes-late"), (false, "never-comes")] {
         let name = |what: &str| format!("absent/{what}/{when}");
@@ -181,4 +179,7 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     cases
+        .into_iter()
+        .map(|case: Case| case.needing([Need::USERFAULTFD]))
+        .collect()
 }

@@ -4,8 +4,8 @@ use super::hostile;
 use crate::blobs::{attack, work};
 use crate::guest::{Event, Guest};
 use crate::harness::{Case, Outcome, check, same};
-use crate::host;
 use crate::layout::*;
+use crate::needs::Need;
 use std::arch::asm;
 
 const PATTERN: u64 = 0x5ec2_e75e_c2e7_5ec2;
@@ -101,49 +101,47 @@ pub(super) fn cases() -> Vec<Case> {
             guest.powered_off(&guest.finish()?, 0)
         }),
     ];
-    if host::has("avx") {
-        cases.push(hostile("fpu/upper-halves", || {
-            let mut guest = Guest::new(attack::YMM_MESS);
-            guest.dma(DMA, &[(BUFFER, 16)]);
-            guest.param(0, PATTERN);
-            guest.boot()?;
-            guest.step()?;
-            let mut looker = Guest::new(attack::YMM_LOOK);
-            looker.run_to_poweroff(0)?;
-            check!(
-                (0..12).all(|i| looker.out(i) == 0),
-                "another guest's ymm registers: {:x?}",
-                (0..12).map(|i| looker.out(i)).collect::<Vec<_>>()
-            );
-            guest.step()?;
-            guest.powered_off(&guest.finish()?, 0)?;
-            same(
-                "its own, after all that",
-                (0..4).map(|i| guest.out(i)).collect(),
-                vec![PATTERN; 4],
-            )
-        }));
-    }
-    if host::has("ospke") {
-        cases.push(hostile("fpu/all-rights-taken-away-by-pkru", || {
-            let mut guest = Guest::new(attack::PKRU_MESS);
-            guest.dma(DMA, &[(BUFFER, 16)]);
-            guest.boot()?;
-            let before = pkru();
-            same("read()", guest.step()?, Event::Dma { addr: DMA, key: 0 })?;
-            same("the Launcher's PKRU", pkru(), before)?;
-            same("read()", guest.step()?, Event::Dma { addr: DMA, key: 0 })?;
-            same("the guest's PKRU", guest.out(0), 0x5555_5555)?;
-            guest.powered_off(&guest.finish()?, 0)?;
-            let mut next = Guest::new(attack::RDPKRU);
-            next.run_to_poweroff(0)?;
-            check!(
-                next.out(0) != 0x5555_5555,
-                "the next guest has the last one's PKRU"
-            );
-            Ok(())
-        }));
-    }
+    let upper_halves = hostile("fpu/upper-halves", || {
+        let mut guest = Guest::new(attack::YMM_MESS);
+        guest.dma(DMA, &[(BUFFER, 16)]);
+        guest.param(0, PATTERN);
+        guest.boot()?;
+        guest.step()?;
+        let mut looker = Guest::new(attack::YMM_LOOK);
+        looker.run_to_poweroff(0)?;
+        check!(
+            (0..12).all(|i| looker.out(i) == 0),
+            "another guest's ymm registers: {:x?}",
+            (0..12).map(|i| looker.out(i)).collect::<Vec<_>>()
+        );
+        guest.step()?;
+        guest.powered_off(&guest.finish()?, 0)?;
+        same(
+            "its own, after all that",
+            (0..4).map(|i| guest.out(i)).collect(),
+            vec![PATTERN; 4],
+        )
+    });
+    cases.push(upper_halves.needing([Need::Cpu("avx")]));
+    let rights = hostile("fpu/all-rights-taken-away-by-pkru", || {
+        let mut guest = Guest::new(attack::PKRU_MESS);
+        guest.dma(DMA, &[(BUFFER, 16)]);
+        guest.boot()?;
+        let before = pkru();
+        same("read()", guest.step()?, Event::Dma { addr: DMA, key: 0 })?;
+        same("the Launcher's PKRU", pkru(), before)?;
+        same("read()", guest.step()?, Event::Dma { addr: DMA, key: 0 })?;
+        same("the guest's PKRU", guest.out(0), 0x5555_5555)?;
+        guest.powered_off(&guest.finish()?, 0)?;
+        let mut next = Guest::new(attack::RDPKRU);
+        next.run_to_poweroff(0)?;
+        check!(
+            next.out(0) != 0x5555_5555,
+            "the next guest has the last one's PKRU"
+        );
+        Ok(())
+    });
+    cases.push(rights.needing([Need::Cpu("ospke")]));
     cases
 }
 

@@ -4,8 +4,8 @@ use super::{Want, any, dies, hostile, is, starts, survives, trap};
 use crate::blobs::{Blob, privileged as p, work};
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check};
-use crate::host;
 use crate::layout::*;
+use crate::needs::Need;
 
 /// The instruction, and then the end with status 0.
 fn then_survive(instruction: Blob) -> Blob {
@@ -207,13 +207,12 @@ pub(super) fn cases() -> Vec<Case> {
         }
         Ok(())
     }));
-    if host::has("fsgsbase") {
-        cases.push(survives("ring1/bases-far-from-home", || {
-            let mut guest = Guest::new(p::BASE_GAMES);
-            guest.interrupts();
-            guest
-        }));
-    }
+    let case = survives("ring1/bases-far-from-home", || {
+        let mut guest = Guest::new(p::BASE_GAMES);
+        guest.interrupts();
+        guest
+    });
+    cases.push(case.needing([Need::Cpu("fsgsbase")]));
     cases.push(dies(
         "ring1/int3-with-no-handler",
         || Guest::new(then_survive(p::INT3)),

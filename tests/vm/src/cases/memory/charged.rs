@@ -7,6 +7,7 @@ use crate::harness::{Case, Outcome, check, same, wait_until};
 use crate::host;
 use crate::layout::*;
 use crate::mirror::{MOST_PAGES, Mirror, Way};
+use crate::needs::Need;
 use crate::pages;
 use crate::ram::Ram;
 use crate::window::WINDOW;
@@ -233,7 +234,7 @@ fn group_pays() -> Outcome {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = vec![
+    vec![
         Case::new("charged/nothing-is-pinned", pins_nothing),
         Case::new(
             "charged/needs-no-right-to-lock-memory",
@@ -245,23 +246,15 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("charged/comes-back/shared", || {
             comes_back(Ram::shared(MEMORY + MUCH), libc::MADV_REMOVE)
         }),
-    ];
-    if Group::is_there() {
-        cases.push(Case::new("charged/to-the-group", group_is_charged));
-        cases.push(Case {
+        Case::new("charged/to-the-group", group_is_charged).needing([Need::MEMORY_GROUPS]),
+        Case {
             tolerates: &["Call Trace"],
             ..Case::new("charged/a-group-with-too-much-pays-itself", group_pays)
-        });
-        if host::swaps() {
-            cases.push(Case::new(
-                "charged/a-group-with-too-much-swaps",
-                group_swaps,
-            ));
-            cases.push(Case::new(
-                "charged/a-group-gives-up-memory",
-                group_gives_up_memory,
-            ));
         }
-    }
-    cases
+        .needing([Need::MEMORY_GROUPS]),
+        Case::new("charged/a-group-with-too-much-swaps", group_swaps)
+            .needing([Need::MEMORY_GROUPS, Need::Swap]),
+        Case::new("charged/a-group-gives-up-memory", group_gives_up_memory)
+            .needing([Need::MEMORY_GROUPS, Need::Swap]),
+    ]
 }

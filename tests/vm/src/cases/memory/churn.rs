@@ -5,8 +5,8 @@ use super::mappings::{MADV_PAGEOUT, ROUNDS, merge, migrate};
 use crate::blobs::work;
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, join, same, wait_until};
-use crate::host;
 use crate::layout::*;
+use crate::needs::Need;
 use crate::ram::Ram;
 use crate::tables::pte;
 use crate::window::{HUGE, Kind, WINDOW, Window, memory_for};
@@ -95,9 +95,7 @@ const REPLACEMENTS: &[(&str, Kind, Replace)] = &[
         "written-after-a-move",
         Kind::SharedAnonymous,
         |window, version| {
-            if host::nodes() > 1 {
-                migrate(window)?;
-            }
+            migrate(window)?;
             window.set_word(0, version);
             Ok(())
         },
@@ -151,26 +149,22 @@ fn patiently(ask: impl Fn() -> Outcome) -> Outcome {
 /// Moves all of a guest's memory in some way that no process would notice.
 type Move = fn(&Window) -> Outcome;
 
-/// What it is called, whether this Host has it, and what it is.
-type SameContent = (&'static str, fn() -> bool, Move);
+/// What it is called, what it needs of the Host, and what it is.
+type SameContent = (&'static str, Option<Need>, Move);
 
 const SAME_CONTENT: &[SameContent] = &[
-    ("paged-out", host::swaps, |all| {
+    ("paged-out", Some(Need::Swap), |all| {
         all.advise("MADV_PAGEOUT", MADV_PAGEOUT)
     }),
-    ("moved-to-another-node", || host::nodes() > 1, migrate),
-    (
-        "merged",
-        || host::knows("ksm_madvise"),
-        |all| {
-            all.advise("MADV_MERGEABLE", libc::MADV_MERGEABLE)?;
-            merge(all, 8)?;
-            all.advise("MADV_UNMERGEABLE", libc::MADV_UNMERGEABLE)
-        },
-    ),
+    ("moved-to-another-node", Some(Need::TwoNodes), migrate),
+    ("merged", Some(Need::MERGING), |all| {
+        all.advise("MADV_MERGEABLE", libc::MADV_MERGEABLE)?;
+        merge(all, 8)?;
+        all.advise("MADV_UNMERGEABLE", libc::MADV_UNMERGEABLE)
+    }),
     (
         "made-huge",
-        || Kind::TransparentHuge.is_there(),
+        Some(Need::File("/sys/kernel/mm/transparent_hugepage")),
         |all| {
             const MADV_COLLAPSE: i32 = 25;
             all.advise("MADV_HUGEPAGE", libc::MADV_HUGEPAGE)?;
@@ -180,36 +174,28 @@ const SAME_CONTENT: &[SameContent] = &[
     ),
     (
         "compacted",
-        || std::fs::exists("/proc/sys/vm/compact_memory").unwrap_or(false),
+        Some(Need::File("/proc/sys/vm/compact_memory")),
         |_| {
             std::fs::write("/proc/sys/vm/compact_memory", "1")
                 .map_err(|e| format!("compact_memory: {e}"))
         },
     ),
-    (
-        "executable-for-a-moment",
-        || true,
-        |all| {
-            all.protect(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)?;
-            all.protect(libc::PROT_READ | libc::PROT_WRITE)
-        },
-    ),
-    (
-        "forked",
-        || true,
-        |_| {
-            // SAFETY: the child only ends.
-            match unsafe { fork() }.map_err(|e| e.to_string())? {
-                // SAFETY: ends the process.
-                ForkResult::Child => unsafe { libc::_exit(0) },
-                ForkResult::Parent { child } => same(
-                    "the child's end",
-                    waitpid(child, None),
-                    Ok(WaitStatus::Exited(child, 0)),
-                ),
-            }
-        },
-    ),
+    ("executable-for-a-moment", None, |all| {
+        all.protect(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)?;
+        all.protect(libc::PROT_READ | libc::PROT_WRITE)
+    }),
+    ("forked", None, |_| {
+        // SAFETY: the child only ends.
+        match unsafe { fork() }.map_err(|e| e.to_string())? {
+            // SAFETY: ends the process.
+            ForkResult::Child => unsafe { libc::_exit(0) },
+            ForkResult::Parent { child } => same(
+                "the child's end",
+                waitpid(child, None),
+                Ok(WaitStatus::Exited(child, 0)),
+            ),
+        }
+    }),
 ];
 
 /// All memory of a guest that uses everything it has, moved again and again.
@@ -248,19 +234,14 @@ fn goes_on(change: Move) -> Outcome {
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (what, kind, replace) in REPLACEMENTS {
-        if kind.is_there() {
-            cases.push(Case::new(
-                format!("churn/never-backwards/{what}"),
-                move || never_backwards(*kind, *replace),
-            ));
-        }
+        let name = format!("churn/never-backwards/{what}");
+        let case = Case::new(name, move || never_backwards(*kind, *replace));
+        let moves = (*what == "written-after-a-move").then_some(Need::TwoNodes);
+        cases.push(case.needing(kind.need()).needing(moves));
     }
-    for (what, is_there, change) in SAME_CONTENT {
-        if is_there() {
-            cases.push(Case::new(format!("churn/goes-on/{what}"), move || {
-                goes_on(*change)
-            }));
-        }
+    for (what, need, change) in SAME_CONTENT {
+        let case = Case::new(format!("churn/goes-on/{what}"), move || goes_on(*change));
+        cases.push(case.needing(*need));
     }
     cases
 }

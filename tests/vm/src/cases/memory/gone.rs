@@ -6,9 +6,9 @@ use crate::blobs::work;
 use crate::bystander::Bystander;
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check, refused, same};
-use crate::host;
 use crate::layout::*;
 use crate::mirror::{Answer, Way};
+use crate::needs::Need;
 use crate::window::{Kind, WINDOW, Window};
 use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
@@ -39,13 +39,13 @@ const LOSSES: &[Loss] = &[
     ("made-a-devices", Kind::PrivateAnonymous, device, false),
 ];
 
-/// Whether this Host knows how to lose it so.
-fn can_be(loss: &str) -> bool {
+/// What a loss needs of the Host, beside what the kind of mapping does.
+fn need(loss: &str) -> Option<Need> {
     match loss {
-        "broken" => host::knows("memory_failure"),
-        "made-secret" => host::knows("__x64_sys_memfd_secret"),
-        "made-a-devices" => std::fs::exists(DEVICE).unwrap_or(false),
-        _ => true,
+        "broken" => Some(Need::Kernel("memory_failure")),
+        "made-secret" => Some(Need::Kernel("__x64_sys_memfd_secret")),
+        "made-a-devices" => Some(Need::File(DEVICE)),
+        _ => None,
     }
 }
 
@@ -174,9 +174,6 @@ fn lost(kind: Kind, lose: fn(&Window) -> Outcome, write: bool, way: Way) -> Outc
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (what, kind, lose, write) in LOSSES {
-        if !kind.is_there() || !can_be(what) {
-            continue;
-        }
         let name = Kind::ALL
             .iter()
             .find(|(_, of)| of == kind)
@@ -185,9 +182,10 @@ pub(super) fn cases() -> Vec<Case> {
             ("while-it-runs", Way::WhileItRuns),
             ("between-reads", Way::BetweenReads),
         ] {
-            cases.push(Case::new(format!("gone/{name}/{what}/{how}"), move || {
+            let case = Case::new(format!("gone/{name}/{what}/{how}"), move || {
                 lost(*kind, *lose, *write, way)
-            }));
+            });
+            cases.push(case.needing(kind.need()).needing(need(what)));
         }
     }
     cases

@@ -4,9 +4,9 @@
 use super::mappings::Subject;
 use crate::absent::{Absent, Protected, Untabled};
 use crate::harness::{Case, Outcome, same, wait_until};
-use crate::host;
 use crate::layout::*;
 use crate::mirror::Way;
+use crate::needs::Need;
 use crate::signals;
 use crate::window::{HUGE, Kind, WINDOW, Window};
 use nix::errno::Errno;
@@ -146,14 +146,8 @@ fn untabled(kind: Kind, restart: Option<bool>, write: bool) -> Outcome {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    if !host::knows("handle_userfault") {
-        return Vec::new();
-    }
     let mut cases = Vec::new();
     for (what, kind) in KINDS {
-        if !kind.is_there() {
-            continue;
-        }
         for (when, restart) in [
             ("comes-late", None),
             ("after-signals", Some(false)),
@@ -161,15 +155,23 @@ pub(super) fn cases() -> Vec<Case> {
         ] {
             for (how, write) in [("read", false), ("written", true)] {
                 let name = format!("held/{what}/missing/{how}/{when}");
-                cases.push(Case::new(name, move || missing(kind, restart, write)));
+                cases.push(
+                    Case::new(name, move || missing(kind, restart, write)).needing(kind.need()),
+                );
                 if matches!(kind, Kind::SharedAnonymous | Kind::Memfd) {
                     let name = format!("held/{what}/in-no-table/{how}/{when}");
-                    cases.push(Case::new(name, move || untabled(kind, restart, write)));
+                    cases.push(
+                        Case::new(name, move || untabled(kind, restart, write))
+                            .needing(kind.need()),
+                    );
                 }
             }
             let name = format!("held/{what}/write-protected/{when}");
-            cases.push(Case::new(name, move || protected(kind, restart)));
+            cases.push(Case::new(name, move || protected(kind, restart)).needing(kind.need()));
         }
     }
     cases
+        .into_iter()
+        .map(|case: Case| case.needing([Need::USERFAULTFD]))
+        .collect()
 }

@@ -3,9 +3,9 @@
 //! writes, as before.
 
 use crate::harness::{Case, Outcome, check, same, wait_until};
-use crate::host;
 use crate::layout::*;
 use crate::mirror::{Mirror, Way};
+use crate::needs::Need;
 use crate::pages;
 use crate::ram::Ram;
 use crate::window::{HUGE, Kind, WINDOW, Window, memory_for};
@@ -186,7 +186,7 @@ const CHANGES: &[Change] = &[
     ),
     (
         "paged-out",
-        |kind| !kind.is_huge() && (host::swaps() || !kind.needs_swap()),
+        |kind| !kind.is_huge(),
         |subject| page_out(&subject.window),
     ),
     (
@@ -247,7 +247,7 @@ const CHANGES: &[Change] = &[
     (
         "free-to-be-taken",
         // A write to a large page would keep all of it.
-        |kind| kind == Kind::PrivateAnonymous && host::swaps(),
+        |kind| kind == Kind::PrivateAnonymous,
         |subject| {
             subject.window.advise("MADV_FREE", libc::MADV_FREE)?;
             // What is written to after that is wanted again, whoever writes.
@@ -306,7 +306,7 @@ const CHANGES: &[Change] = &[
     ),
     (
         "moved-to-another-node",
-        |_| host::nodes() > 1,
+        |_| true,
         |subject| migrate(&subject.window),
     ),
     (
@@ -347,7 +347,7 @@ const CHANGES: &[Change] = &[
     ),
     (
         "written-to-after-it-came-back-clean",
-        |kind| kind == Kind::PrivateAnonymous && host::swaps(),
+        |kind| kind == Kind::PrivateAnonymous,
         |subject| {
             page_out(&subject.window)?;
             // Who only reads gets what is still in the swap, too: pages that could be dropped without a word, until somebody writes.
@@ -389,6 +389,18 @@ const CHANGES: &[Change] = &[
         },
     ),
 ];
+
+/// What a change needs of the Host, beside what the kind of mapping does.
+fn need(change: &str, kind: Kind) -> Option<Need> {
+    match change {
+        "paged-out" if !kind.needs_swap() => None,
+        "paged-out" | "free-to-be-taken" | "written-to-after-it-came-back-clean" => {
+            Some(Need::Swap)
+        }
+        "moved-to-another-node" => Some(Need::TwoNodes),
+        _ => None,
+    }
+}
 
 /// How often the kernel is asked for what it may refuse while a page is in use.
 pub const ROUNDS: usize = 20;
@@ -644,34 +656,25 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (how, way) in super::WAYS {
         for (what, kind) in Kind::ALL {
-            if !kind.is_there() {
-                continue;
-            }
             for (change, fits, make) in CHANGES {
                 if fits(kind) {
-                    cases.push(Case::new(
-                        format!("mapping/{what}/{change}/{how}"),
-                        move || {
-                            let mut subject = Subject::new(kind, way)?;
-                            make(&mut subject)?;
-                            subject.lives_on()
-                        },
-                    ));
+                    let name = format!("mapping/{what}/{change}/{how}");
+                    let case = Case::new(name, move || {
+                        let mut subject = Subject::new(kind, way)?;
+                        make(&mut subject)?;
+                        subject.lives_on()
+                    });
+                    cases.push(case.needing(kind.need()).needing(need(change, kind)));
                 }
             }
             if kind.is_writable() {
-                cases.push(Case::new(
-                    format!("mapping/{what}/forked/{how}"),
-                    move || forked(kind, way),
-                ));
+                let name = format!("mapping/{what}/forked/{how}");
+                let case = Case::new(name, move || forked(kind, way));
+                cases.push(case.needing(kind.need()).needing([Need::SOCKETS]));
             }
         }
-        if host::knows("ksm_madvise") {
-            cases.push(Case::new(
-                format!("mapping/private-anonymous/merged/{how}"),
-                move || merged(way),
-            ));
-        }
+        let name = format!("mapping/private-anonymous/merged/{how}");
+        cases.push(Case::new(name, move || merged(way)).needing([Need::MERGING]));
     }
     cases
 }

@@ -75,15 +75,14 @@ fn changed(kind: Kind, way: Way, shell: &str) -> Outcome {
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (what, kind) in Kind::ALL {
-        if !kind.has_file() || kind.is_writable() && kind.is_private() || !kind.is_there() {
+        if !kind.has_file() || kind.is_writable() && kind.is_private() {
             continue;
         }
         for (program, shell) in PROGRAMS {
             for (how, way) in super::WAYS {
-                cases.push(Case::new(
-                    format!("mapping/{what}/by-{program}/{how}"),
-                    move || changed(kind, way, shell),
-                ));
+                let name = format!("mapping/{what}/by-{program}/{how}");
+                let case = Case::new(name, move || changed(kind, way, shell));
+                cases.push(case.needing(kind.need()));
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::cgroup::Group;
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check, join, same, wait_until};
 use crate::layout::*;
+use crate::needs::Need;
 use crate::ram::Ram;
 use crate::tables::pte;
 use std::os::unix::fs::FileExt;
@@ -174,16 +175,11 @@ fn in_a_small_group() -> Outcome {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    if !Group::is_there() {
-        return Vec::new();
-    }
-    let mut cases = vec![
-        Case::new("shadow/bounded-and-charged", bounded),
-        Case::new("shadow/shrinks-when-memory-is-short", shrinks),
-        Case::new("shadow/in-a-full-group", in_a_full_group),
-    ];
-    if crate::host::swaps() {
-        cases.push(Case::new("shadow/in-a-small-group", in_a_small_group));
-    }
-    cases
+    vec![
+        Case::new("shadow/bounded-and-charged", bounded).needing([Need::MEMORY_GROUPS]),
+        Case::new("shadow/shrinks-when-memory-is-short", shrinks).needing([Need::MEMORY_GROUPS]),
+        Case::new("shadow/in-a-full-group", in_a_full_group).needing([Need::MEMORY_GROUPS]),
+        Case::new("shadow/in-a-small-group", in_a_small_group)
+            .needing([Need::MEMORY_GROUPS, Need::Swap]),
+    ]
 }
