@@ -158,6 +158,7 @@ help: ## This list
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nAS_OF=L010 with run, vm or debug: the system as it stands at the end of that chapter (make states).\n'
+	@printf 'GUEST=/guests/guest GUEST_ARGS="..." with run: what the Launcher boots, and its options (lguest run --help).\n'
 	@printf 'HOST=debian|debug|small chooses the kernel; MACHINE=qemu|bochs, CPU=, SMP=, MEM= and ACCEL= the machine (scripts/vm --help).\n'
 
 # --- Parts ------------------------------------------------------------------------------------------------------

@@ -281,7 +281,8 @@ fn an_interrupt_is_the_commands_as_soon_as_it_has_the_terminal() {
 /// A terminal whose session has ended is hung up, and forgets what it has not passed on yet.
 #[test]
 fn the_last_words_of_a_command_are_not_lost() {
-    let speak = "i=0; while [ $i -lt 40 ]; do printf '%03000d' 0; i=$((i + 1)); done; printf 'the end'";
+    let speak =
+        "i=0; while [ $i -lt 40 ]; do printf '%03000d' 0; i=$((i + 1)); done; printf 'the end'";
     let mut session = Session::start("last-words", &mut vm(&["sh", "-c", speak]));
     session.wait_for_text("Booting the Host");
     session.wait("its end", |session| {

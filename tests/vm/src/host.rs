@@ -6,6 +6,9 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use std::fs;
 
+/// A disk's file system is mounted here where the VM has a disk.
+pub const DISK: &str = "/disk";
+
 /// Whether the Host's CPUs have a feature, as Linux names it (and uses it).
 pub fn has(feature: &str) -> bool {
     fs::read_to_string("/proc/cpuinfo")

@@ -39,7 +39,7 @@ impl Need {
         match self {
             Self::Cpu(feature) => host::has(feature),
             Self::TwoCpus => host::cpus().len() > 1,
-            Self::Disk => host::is_mounted(crate::window::DISK),
+            Self::Disk => host::is_mounted(host::DISK),
             Self::Swap => host::swaps(),
             Self::TwoNodes => host::nodes() > 1,
             Self::Kernel(function) => host::knows(function),

@@ -37,9 +37,6 @@ pub enum Kind {
 
 use Kind::*;
 
-/// A disk's file system is mounted here where the VM has a disk.
-pub const DISK: &str = "/disk";
-
 impl Kind {
     /// All of them.
     pub const ALL: [(&'static str, Self); 9] = [
@@ -125,7 +122,7 @@ impl Kind {
                 Ok(Some(unsafe { File::from_raw_fd(fd) }))
             }
             TmpfsPrivate => open(format!("/tmp/{name}")),
-            Disk | DiskPrivate | DiskReadOnly => open(format!("{DISK}/{name}")),
+            Disk | DiskPrivate | DiskReadOnly => open(format!("{}/{name}", host::DISK)),
         }
     }
 }

@@ -22,9 +22,15 @@ mod guest;
 #[path = "../../../vm/src/harness/mod.rs"]
 #[allow(dead_code)]
 mod harness;
+#[path = "../../../vm/src/host.rs"]
+#[allow(dead_code)]
+mod host;
 #[path = "../../../vm/src/layout.rs"]
 #[allow(dead_code)]
 mod layout;
+#[path = "../../../vm/src/needs.rs"]
+#[allow(dead_code)]
+mod needs;
 #[path = "../../../vm/src/ram.rs"]
 #[allow(dead_code)]
 mod ram;
