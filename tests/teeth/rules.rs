@@ -225,4 +225,33 @@ pub const RULES: &[Rule] = &[
         cases: "churn/never-backwards",
         sign: "FAIL churn/never-backwards/mapped-over",
     },
+    Rule {
+        name: "where the stack and the code are is forgotten with an entry",
+        without: &[(
+            "arch/page.rs",
+            "needed | barred, self.changes)",
+            "needed | barred, 0)",
+        )],
+        shown_by: Qemu,
+        cases: "paging/within-a-stay",
+        sign: "FAIL paging/within-a-stay/stack-of-a-trap",
+    },
+    Rule {
+        name: "INVLPG doubts all tables",
+        without: &[("shadow.rs", "shared.catalog.doubt_all();", "")],
+        shown_by: Qemu,
+        cases: "paging/within-a-stay/invlpg",
+        sign: "FAIL paging/within-a-stay/invlpg/of-a-table",
+    },
+    Rule {
+        name: "a fault doubts the table that it came by",
+        without: &[(
+            "shadow.rs",
+            "shared.catalog.doubt(known.table.index());",
+            "let _ = known;",
+        )],
+        shown_by: Qemu,
+        cases: "paging/a-fault-forgets",
+        sign: "FAIL paging/a-fault-forgets-the-tables-on-the-way",
+    },
 ];
