@@ -36,6 +36,36 @@ pub fn swaps() -> bool {
     fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1)
 }
 
+/// Linux' older way to choose the pages that it takes, for as long as this lives: two lists of them, active and inactive.
+pub struct TwoLists(String);
+
+impl TwoLists {
+    const SWITCH: &str = "/sys/kernel/mm/lru_gen/enabled";
+
+    /// Whether the Host's kernel has both ways.
+    pub fn are_a_choice() -> bool {
+        fs::exists(Self::SWITCH).unwrap_or(false)
+    }
+
+    fn set(value: &str) -> Outcome {
+        fs::write(Self::SWITCH, value).map_err(|e| format!("{}: {e}", Self::SWITCH))
+    }
+
+    /// Chooses it.
+    pub fn choose() -> Outcome<Self> {
+        let before =
+            fs::read_to_string(Self::SWITCH).map_err(|e| format!("{}: {e}", Self::SWITCH))?;
+        Self::set("0")?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for TwoLists {
+    fn drop(&mut self) {
+        let _ = Self::set(self.0.trim());
+    }
+}
+
 /// How many nodes the Host's memory has.
 pub fn nodes() -> usize {
     (0..)
