@@ -202,39 +202,6 @@ fn group_gives_up_memory() -> Outcome {
     glutton.guest.end()
 }
 
-/// What the guest goes on using stays, when its group gives up memory that was touched later.
-fn what_is_used_stays() -> Outcome {
-    let group = Group::new(&[])?;
-    group.enter()?;
-    let ram = Ram::new(MEMORY + MUCH);
-    // SAFETY: memory of our own.
-    let done =
-        unsafe { libc::madvise(ram.base() as *mut _, ram.len() as usize, libc::MADV_NOHUGEPAGE) };
-    Errno::result(done).map_err(|e| format!("madvise: {e}"))?;
-    let mut glutton = Glutton::start(ram)?;
-    let stretches = glutton.stretches();
-    let (used, pages) = stretches[stretches.len() / 4];
-    let mut gone = 0;
-    let before = group.number("memory.current")?;
-    for _ in 0..8 {
-        glutton.guest.read(used, pages)?;
-        group.reclaim(MUCH / 16)?;
-        let entries = pages::entries(glutton.ram.base() + used, pages)?;
-        gone += entries.iter().filter(|entry| !entry.present()).count();
-    }
-    let now = group.number("memory.current")?;
-    check!(
-        now + MUCH / 4 < before,
-        "the group had {before} bytes and still has {now}"
-    );
-    check!(
-        gone < pages as usize / 2,
-        "{gone} times one of the {pages} pages was gone that are in use"
-    );
-    glutton.finds(false)?;
-    glutton.guest.end()
-}
-
 /// A group that may have less than the guest touches, and may not swap, is the one that pays, and nobody else.
 fn group_pays() -> Outcome {
     let bystander = Bystander::start()?;
@@ -286,10 +253,9 @@ pub(super) fn cases() -> Vec<Case> {
             ..Case::new("charged/a-group-with-too-much-pays-itself", group_pays)
         });
         if host::swaps() {
-            let swapping: [(&str, fn() -> Outcome); 3] = [
+            let swapping: [(&str, fn() -> Outcome); 2] = [
                 ("a-group-with-too-much-swaps", group_swaps),
                 ("a-group-gives-up-memory", group_gives_up_memory),
-                ("what-is-used-stays", what_is_used_stays),
             ];
             for (name, run) in swapping {
                 cases.push(Case::new(format!("charged/{name}"), run));

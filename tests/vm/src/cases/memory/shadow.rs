@@ -169,9 +169,7 @@ fn in_a_small_group() -> Outcome {
     // A limit that is far below what the group has may be the end of it, when the disk is slow.
     wait_until("the group has given up some memory", || {
         group.reclaim(BOUND / 2).is_ok()
-            && group
-                .number("memory.current")
-                .is_ok_and(|now| now < limit)
+            && group.number("memory.current").is_ok_and(|now| now < limit)
     })?;
     group.set("memory.max", &limit.to_string())?;
     for _ in 0..3 {
