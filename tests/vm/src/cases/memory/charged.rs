@@ -191,8 +191,15 @@ fn group_gives_up_memory() -> Outcome {
     let mut glutton = Glutton::start(Ram::new(MEMORY + MUCH))?;
     for _ in 0..3 {
         let before = group.number("memory.current")?;
-        group.reclaim(MUCH / 2)?;
-        let now = group.number("memory.current")?;
+        let mut now = before;
+        // All of it is in use. The first request may find no more than that, and while the disk is slow so may the second.
+        for _ in 0..4 {
+            if now + MUCH / 4 < before {
+                break;
+            }
+            group.reclaim(MUCH / 2)?;
+            now = group.number("memory.current")?;
+        }
         check!(
             now + MUCH / 4 < before,
             "the group had {before} bytes and still has {now}"

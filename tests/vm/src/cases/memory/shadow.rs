@@ -189,12 +189,6 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     if crate::host::swaps() {
         cases.push(Case::new("shadow/in-a-small-group", in_a_small_group));
-        if crate::host::TwoLists::are_a_choice() {
-            cases.push(Case::new("shadow/two-lists/in-a-small-group", || {
-                let _lists = crate::host::TwoLists::choose()?;
-                in_a_small_group()
-            }));
-        }
     }
     cases
 }
