@@ -2,6 +2,7 @@
 
 use crate::harness::Outcome;
 use crate::layout::PAGE;
+use crate::needs::Need;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use std::fs;
@@ -37,6 +38,34 @@ pub fn is_mounted(at: &str) -> bool {
 /// Whether pages can be swapped out.
 pub fn swaps() -> bool {
     fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1)
+}
+
+/// Linux' older way to choose the pages that it takes, for as long as this lives: two lists of them, active and inactive.
+pub struct TwoLists(String);
+
+impl TwoLists {
+    const SWITCH: &str = "/sys/kernel/mm/lru_gen/enabled";
+
+    /// A kernel that has both ways.
+    pub const NEED: Need = Need::File(Self::SWITCH);
+
+    fn set(value: &str) -> Outcome {
+        fs::write(Self::SWITCH, value).map_err(|e| format!("{}: {e}", Self::SWITCH))
+    }
+
+    /// Chooses it.
+    pub fn choose() -> Outcome<Self> {
+        let before =
+            fs::read_to_string(Self::SWITCH).map_err(|e| format!("{}: {e}", Self::SWITCH))?;
+        Self::set("0")?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for TwoLists {
+    fn drop(&mut self) {
+        let _ = Self::set(self.0.trim());
+    }
 }
 
 /// How many nodes the Host's memory has.
