@@ -6,6 +6,7 @@ use crate::needs::Need;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use std::fs;
+use std::ops::Range;
 
 /// A disk's file system is mounted here where the VM has a disk.
 pub const DISK: &str = "/disk";
@@ -147,17 +148,20 @@ fn in_lists_of_cpus() -> u64 {
         * PAGE
 }
 
-/// The first physical address behind all memory.
-pub fn memory_end() -> Outcome<u64> {
+/// All physical addresses that are memory.
+pub fn memory() -> Outcome<Vec<Range<u64>>> {
     let map = fs::read_to_string("/proc/iomem").map_err(|e| format!("/proc/iomem: {e}"))?;
-    map.lines()
+    let address = |hex| u64::from_str_radix(hex, 16).ok();
+    let memory: Vec<Range<u64>> = map
+        .lines()
         .filter(|line| line.ends_with(": System RAM"))
         .filter_map(|line| line.trim().split_once([' ', ':'])?.0.split_once('-'))
-        .filter_map(|(_, last)| u64::from_str_radix(last, 16).ok())
-        .max()
-        .filter(|last| *last > 1 << 20)
-        .map(|last| last + 1)
-        .ok_or_else(|| "/proc/iomem tells of no memory".to_owned())
+        .filter_map(|(first, last)| Some(address(first)?..address(last)? + 1))
+        .collect();
+    match memory.iter().any(|part| part.end > 1 << 20) {
+        true => Ok(memory),
+        false => Err("/proc/iomem tells of no memory".to_owned()),
+    }
 }
 
 /// Names of the kernel's threads, without the kworkers, whose number breathes.

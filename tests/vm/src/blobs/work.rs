@@ -550,6 +550,21 @@ blob! {
         "poweroff 0",
         "8: poweroff 1";
 
+    /// Reads at parameter 0, replaces the entry at parameter 1 by parameter 2, forgets the address, reads at parameter 3, and again.
+    REMAP_ALIAS = "mov r12, [r15 + PARAM]",
+        "mov rax, [r12]",
+        "result 0, rax",
+        "mov r13, [r15 + PARAM + 8]",
+        "mov rax, [r15 + PARAM + 16]",
+        "mov [r13], rax",
+        "invlpg [r12]",
+        "mov rbx, [r15 + PARAM + 24]",
+        "mov rax, [rbx]",
+        "result 2, rax",
+        "mov rax, [r12]",
+        "result 1, rax",
+        "poweroff 0";
+
     /// Reads [0], replaces the entry at [1] by [2], announces entry [4] of the table at [3], reads again.
     REMAP_ENTRY = "mov r12, [r15 + PARAM]",
         "mov rax, [r12]",

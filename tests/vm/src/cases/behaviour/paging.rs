@@ -331,6 +331,24 @@ fn taken_back_from_all() -> Outcome {
     same("at each address", seen, vec![0x2222; 4])
 }
 
+/// A table that two entries of level 2 lead to is trusted by one way. The other one is not.
+fn one_table_by_two_ways(alias: bool) -> Outcome {
+    let (mut guest, upper, tables) = two_mappings(work::REMAP_ALIAS, 2);
+    guest.traps();
+    const WAY: u64 = KEPT + 512 * PAGE;
+    let other = WAY + 64 * PAGE;
+    guest.tables.set(WAY, 2, tables[0]);
+    guest.tables.set(other, 1, FREE | pte::KERNEL);
+    let touched = if alias { other } else { va(FREE) };
+    for (index, value) in (0..).zip([KEPT, va(upper), tables[1], touched]) {
+        guest.param(index, value);
+    }
+    guest.run_to_poweroff(0)?;
+    same("before", guest.out(0), 0x1111)?;
+    same("by the other way", guest.out(2), 0x1111)?;
+    same("after", guest.out(1), 0x2222)
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let within_a_stay = TELLING.iter().map(|(way, level, call)| {
         Case::new(format!("paging/within-a-stay/{way}"), || {
@@ -340,6 +358,12 @@ pub(super) fn cases() -> Vec<Case> {
         })
     });
     let mut cases = vec![
+        Case::new("paging/one-table-by-one-way", || {
+            one_table_by_two_ways(false)
+        }),
+        Case::new("paging/one-table-by-two-ways", || {
+            one_table_by_two_ways(true)
+        }),
         Case::new("paging/within-a-stay/new-pgtable", new_pgtable_often),
         Case::new(
             "paging/a-page-at-four-addresses-is-taken-back-from-all",

@@ -10,6 +10,7 @@ use crate::layout::*;
 use crate::ram::Ram;
 use crate::slot;
 use nix::unistd::Pid;
+use std::ops::Range;
 
 /// How many pages of an area are tried in every way. The rest is nowhere.
 const FIRST: u64 = 16;
@@ -107,9 +108,10 @@ fn host_pointer(word: u64) -> bool {
 
 /// Whether a word looks like a CR3 of the Host's, with whatever label: the address of a page of the Host's memory. In
 /// the first 16 MiB there are few tables, and many small numbers.
-fn host_table(word: u64, memory_end: u64) -> bool {
+fn host_table(word: u64, memory: &[Range<u64>]) -> bool {
     const LABELS: u64 = 0x80f;
-    (16 << 20..memory_end).contains(&word) && word & 0xfff & !LABELS == 0
+    let is_there = word >= 16 << 20 && memory.iter().any(|part| part.contains(&word));
+    is_there && word & 0xfff & !LABELS == 0
 }
 
 /// Fails unless a page holds this part of the code, and behind it nothing.
@@ -236,12 +238,12 @@ pub(super) fn cases() -> Vec<Case> {
             guest.powered_off(&guest.finish()?, 0)
         }),
         hostile("switcher/no-host-tables", || {
-            let end = host::memory_end()?;
+            let memory = host::memory()?;
             on_every_page_of_data(|page, ram| {
                 for offset in (0..PAGE).step_by(8) {
                     let word = ram.word(FREE + offset);
                     check!(
-                        !host_table(word, end),
+                        !host_table(word, &memory),
                         "{:#x} holds {word:#x}, which may be the Host's CR3",
                         page + offset
                     );
