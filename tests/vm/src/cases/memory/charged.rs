@@ -260,8 +260,11 @@ pub(super) fn cases() -> Vec<Case> {
         }
         .needing([Need::MEMORY_GROUPS]),
     ];
-    let swapping: [(&str, fn() -> Outcome); 2] = [
-        ("a-group-with-too-much-swaps", group_swaps),
+    let swapping = [
+        (
+            "a-group-with-too-much-swaps",
+            group_swaps as fn() -> Outcome,
+        ),
         ("a-group-gives-up-memory", group_gives_up_memory),
     ];
     for (name, run) in swapping {
