@@ -124,6 +124,18 @@ impl Session {
         }
     }
 
+    /// Waits until a machine that has run is off, or until all is over already.
+    fn wait_for_the_machines_end(&mut self) {
+        let begun = Instant::now();
+        let is_machine = |name: &String| name.starts_with("qemu");
+        while self.process.try_wait().expect("a child").is_none()
+            && self.programs().iter().any(is_machine)
+        {
+            self.look();
+            assert!(begun.elapsed() < LONG, "no end, shown:\n{}", self.shown);
+        }
+    }
+
     fn wait_for_text(&mut self, text: &str) {
         self.wait(text, |session| session.shown.contains(text));
     }
@@ -207,6 +219,10 @@ impl Session {
                 self.shown
             );
         }
+        // What was written before the end may still be on its way.
+        while let Ok(bytes) = self.screen.recv_timeout(Duration::from_millis(500)) {
+            self.shown += &String::from_utf8_lossy(&bytes);
+        }
         let modes = tcgetattr(&self.terminal).expect("a terminal has modes");
         assert_eq!(modes, self.modes, "the terminal is not as it was");
         End {
@@ -267,12 +283,7 @@ fn an_interrupt_is_the_commands_as_soon_as_it_has_the_terminal() {
     session.wait_for_text("it begins");
     // The shell in there waits for `sleep`, which ends by it.
     session.press(INTERRUPT);
-    session.wait("its end", |session| {
-        !session
-            .programs()
-            .iter()
-            .any(|name| name.starts_with("qemu"))
-    });
+    session.wait_for_the_machines_end();
     let end = session.ends_at_once();
     assert_eq!(end.status, Some(130), "{}", end.shown);
     assert!(!end.shown.contains("ended by ^C before"), "{}", end.shown);
@@ -285,13 +296,8 @@ fn the_last_words_of_a_command_are_not_lost() {
         "i=0; while [ $i -lt 40 ]; do printf '%03000d' 0; i=$((i + 1)); done; printf 'the end'";
     let mut session = Session::start("last-words", &mut vm(&["sh", "-c", speak]));
     session.wait_for_text("Booting the Host");
-    session.wait("its end", |session| {
-        !session
-            .programs()
-            .iter()
-            .any(|name| name.starts_with("qemu"))
-            && session.shown.contains("0000")
-    });
+    session.wait_for_text("0000");
+    session.wait_for_the_machines_end();
     let end = session.ends_at_once();
     assert_eq!(end.status, Some(0), "{}", end.shown);
     assert!(end.shown.contains("the end"), "{}", end.shown);
