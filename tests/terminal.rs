@@ -241,6 +241,9 @@ impl Drop for Session {
 }
 
 const INTERRUPT: &str = "\x03";
+/// Hold all output back, and let it go.
+const XOFF: &str = "\x13";
+const XON: &str = "\x11";
 
 /// `scripts/vm`, with all that it needs made.
 fn vm(command: &[&str]) -> Command {
@@ -289,14 +292,23 @@ fn an_interrupt_is_the_commands_as_soon_as_it_has_the_terminal() {
     assert!(!end.shown.contains("ended by ^C before"), "{}", end.shown);
 }
 
-/// A terminal whose session has ended is hung up, and forgets what it has not passed on yet.
+/// A terminal whose session has ended is hung up, and forgets what it has not passed on yet. So one is held back with XOFF until
+/// the command has spoken.
 #[test]
 fn the_last_words_of_a_command_are_not_lost() {
-    let speak =
-        "i=0; while [ $i -lt 40 ]; do printf '%03000d' 0; i=$((i + 1)); done; printf 'the end'";
-    let mut session = Session::start("last-words", &mut vm(&["sh", "-c", speak]));
-    session.wait_for_text("Booting the Host");
-    session.wait_for_text("0000");
+    let speak = "stty ixon; echo it begins; read line; echo the end; echo has spoken >/dev/kmsg";
+    let mut session = Session::start(
+        "last-words",
+        &mut vm(&["--name", "last-words", "sh", "-c", speak]),
+    );
+    session.wait_for_text("it begins");
+    session.press(XOFF);
+    session.press("\r");
+    let log = top().join("target/vm/last-words.kernel.log");
+    session.wait("what the kernel was told", |_| {
+        fs::read_to_string(&log).is_ok_and(|log| log.contains("has spoken"))
+    });
+    session.press(XON);
     session.wait_for_the_machines_end();
     let end = session.ends_at_once();
     assert_eq!(end.status, Some(0), "{}", end.shown);
