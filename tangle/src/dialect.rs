@@ -164,6 +164,8 @@ fn entangled_header(info: &str) -> Result<Option<Header>, String> {
             name: found.name,
             path: found.path,
             operation: Operation::Define,
+            folded: false,
+            joins: None,
         })),
         // Whoever writes neither of these means an example.
         Err(_) if !info.contains('#') && !info.contains("file=") => Ok(None),

@@ -7,6 +7,8 @@
 //! rust #check the range +=        adds to it
 //! rust #check the range :=        replaces it
 //! rust file=run.rs #the loop      defines a fragment that is also the whole of a file
+//! rust fold #the imports          is plumbing: the page shows it when somebody asks for it
+//! rust joins=L315 #ask the Guest  is told here, and part of the program from the end of L315 on
 //! {.rust #loop file=run.rs}       the same, in braces
 //! ```
 //!
@@ -46,6 +48,10 @@ pub struct Header {
     pub path: Option<String>,
     /// What happens to them.
     pub operation: Operation,
+    /// `fold`: plumbing, which a page need not show at once.
+    pub folded: bool,
+    /// The tag after `joins=`: a system as of an earlier chapter than that is without it.
+    pub joins: Option<String>,
 }
 
 /// Reads an info string. `Ok(None)` is an example, `Err` says in one sentence what is wrong.
@@ -72,6 +78,8 @@ fn parse_plain(info: &str) -> Result<Option<Header>, String> {
         name: None,
         path: None,
         operation,
+        folded: false,
+        joins: None,
     };
     let mut strangers = Vec::new();
     let mut rest = rest;
@@ -91,7 +99,9 @@ fn parse_plain(info: &str) -> Result<Option<Header>, String> {
             rest = after.trim_start();
         } else {
             let (word, after) = split_word(rest);
-            strangers.push(word);
+            if !header.set_attribute(word) {
+                strangers.push(word);
+            }
             rest = after;
         }
     }
@@ -105,6 +115,8 @@ fn parse_braced(braced: &str) -> Result<Option<Header>, String> {
         name: None,
         path: None,
         operation,
+        folded: false,
+        joins: None,
     };
     let mut rest = rest;
     while !rest.is_empty() {
@@ -131,6 +143,7 @@ fn parse_braced(braced: &str) -> Result<Option<Header>, String> {
         {
             class.clone_into(&mut header.language);
         }
+        header.set_attribute(word.strip_prefix('.').unwrap_or(word));
         rest = after;
     }
     header.finish(&[])
@@ -157,6 +170,16 @@ impl Header {
         Ok(())
     }
 
+    /// Takes a word that says something of the fence itself. `false` if it is none.
+    fn set_attribute(&mut self, word: &str) -> bool {
+        match word.strip_prefix("joins=") {
+            Some(tag) if !tag.is_empty() => self.joins = Some(tag.to_owned()),
+            None if word == "fold" => self.folded = true,
+            _ => return false,
+        }
+        true
+    }
+
     fn finish(self, strangers: &[&str]) -> Result<Option<Self>, String> {
         if self.name.is_none() && self.path.is_none() {
             return Ok(None);
@@ -166,7 +189,7 @@ impl Header {
             // Somebody else's attributes, with a `#` in them.
             _ if self.path.is_none() && strangers.iter().any(|word| word.contains('=')) => Ok(None),
             [stranger, ..] => Err(format!(
-                "`{stranger}` means nothing here: after the language come `file=PATH`, `#NAME` and `+=` or `:=`"
+                "`{stranger}` means nothing here: after the language come `fold`, `joins=TAG`, `file=PATH`, `#NAME` and `+=` or `:=`"
             )),
         }
     }
@@ -243,10 +266,26 @@ mod tests {
                 name: name.map(str::to_owned),
                 path: path.map(str::to_owned),
                 operation,
+                folded: false,
+                joins: None,
             };
             assert_eq!(header(info), expected, "{info}");
         }
         assert_eq!(header("rust,noplayground #one").language, "rust,noplayground");
+    }
+
+    #[test]
+    fn what_a_fence_says_of_itself() {
+        for info in ["rust fold joins=L315 #one +=", "{.rust .fold #one joins=L315 +=}"] {
+            let header = header(info);
+            assert!(header.folded, "{info}");
+            assert_eq!(header.joins.as_deref(), Some("L315"), "{info}");
+            assert_eq!(header.name.as_deref(), Some("one"), "{info}");
+        }
+        assert_eq!(header("rust #to fold").name.as_deref(), Some("to fold"));
+        for example in ["rust fold", "rust joins=L315"] {
+            assert_eq!(parse(example), Ok(None), "{example}");
+        }
     }
 
     #[test]

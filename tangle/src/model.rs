@@ -7,7 +7,8 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::dialect::{self, Dialect};
 use crate::header::Operation;
 use crate::parse::{self, Fence};
-use crate::source::{Book, Place};
+use crate::source::{Book, Place, Source};
+use crate::states;
 
 /// What to do about two fences of one name in a book for `entangled-cli`.
 const SPLIT: &str = "give each a name of its own, or set `split_blocks = true` in entangled.toml to put them together";
@@ -114,6 +115,12 @@ impl Model {
     /// causes the fewest errors further on.
     #[must_use]
     pub fn read(book: &Book) -> (Self, Vec<Diagnostic>) {
+        Self::read_before(book, &[])
+    }
+
+    /// The same without `later`, chapters that come after those of `book`: what joins the program there is not in it yet.
+    #[must_use]
+    pub fn read_before(book: &Book, later: &[Source]) -> (Self, Vec<Diagnostic>) {
         let mut model = Self {
             dialect: book.dialect,
             ..Self::default()
@@ -132,6 +139,24 @@ impl Model {
             }
             unterminated.extend(parsed.unterminated.into_iter().map(|range| Place { source, range }));
             for fence in parsed.fences {
+                if let Some(joins) = &fence.header.joins {
+                    let is_here = |other: &Source| states::tag(other.path()) == joins;
+                    if later.iter().any(is_here) {
+                        continue;
+                    }
+                    if !book.sources[source..].iter().any(is_here) {
+                        let place = Place {
+                            source,
+                            range: fence.info.clone(),
+                        };
+                        diagnostics.push(Diagnostic::new(
+                            Code::BadHeader,
+                            "this fence joins the program at a chapter that is not there",
+                            place,
+                            format!("neither this chapter nor a later one has the tag `{joins}`"),
+                        ));
+                    }
+                }
                 model.add(chapter.path(), source, fence, &mut diagnostics);
             }
         }

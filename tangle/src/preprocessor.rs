@@ -11,7 +11,7 @@ use mdbook_preprocessor::{MDBOOK_VERSION, PreprocessorContext, parse_input};
 use crate::diagnostic::{self, Format};
 use crate::dialect::Dialect;
 use crate::source::{Book, Source};
-use crate::weave::{self, Extra, Page, Target, Weaver};
+use crate::weave::{Extra, Page, Promises, Target, Weaver};
 
 /// What the pages are for when mdBook renders with `renderer`; `None` for a renderer that is not supported.
 #[must_use]
@@ -84,8 +84,12 @@ pub fn weave(context: &PreprocessorContext, book: &mut MdBook) -> Result<(), Str
     };
     let program =
         crate::program(&source).map_err(|diagnostics| diagnostic::render(&source, &diagnostics, Format::Human))?;
-    let promise = setting(context, "runs")?;
-    let weaver = Weaver::new(&source, &program, &pages, target).promising(promise.as_deref().unwrap_or(weave::PROMISE));
+    let (runs, tests) = (setting(context, "runs")?, setting(context, "tests")?);
+    let usual = Promises::default();
+    let weaver = Weaver::new(&source, &program, &pages, target).promising(Promises {
+        runs: runs.as_deref().unwrap_or(usual.runs),
+        tests: tests.as_deref().unwrap_or(usual.tests),
+    });
     book.for_each_chapter_mut(|chapter| {
         if let Some(&index) = file_of(chapter).and_then(|path| known.get(path)) {
             chapter.content = weaver.chapter(index);

@@ -9,6 +9,8 @@
 //! ---
 //! ```
 //!
+//! One with `runs: tests` promises less: the tests of those parts that can be tested by themselves pass.
+//!
 //! What later chapters define does not exist yet: a reference to it is nothing, as if its line were not there, and a
 //! fragment that only later chapters use goes nowhere.
 
@@ -23,8 +25,20 @@ pub struct State {
     pub tag: String,
     /// The chapter, relative to the root of the book.
     pub path: String,
-    /// It promises that the system runs at its end.
-    pub runs: bool,
+    /// What it promises of the system at its end.
+    pub promise: Promise,
+}
+
+/// What a chapter promises of the system at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Promise {
+    /// Nothing, or `runs: false`.
+    #[default]
+    Nothing,
+    /// `runs: tests`: the tests of those parts that can be tested by themselves pass.
+    Tests,
+    /// `runs: true`: it runs.
+    Runs,
 }
 
 /// The states of `book`, in reading order.
@@ -35,7 +49,9 @@ pub fn states(book: &Book) -> Vec<State> {
         .map(|source| State {
             tag: tag(source.path()).to_owned(),
             path: source.path().to_owned(),
-            runs: front_matter(source.text()).is_some_and(|(_, runs)| runs),
+            promise: front_matter(source.text())
+                .map(|(_, promise)| promise)
+                .unwrap_or_default(),
         })
         .collect()
 }
@@ -47,10 +63,10 @@ pub fn tag(path: &str) -> &str {
     name.split(['-', '.']).next().unwrap_or(name)
 }
 
-/// The length of the front matter at the beginning of `text`, and whether it promises to run. Only front matter that says
-/// `runs: true` or `runs: false` and nothing else is tangle's own; other people's is text like any other.
+/// The length of the front matter at the beginning of `text`, and what it promises. Only front matter that says
+/// `runs: true`, `runs: tests` or `runs: false` and nothing else is tangle's own; other people's is text like any other.
 #[must_use]
-pub fn front_matter(text: &str) -> Option<(usize, bool)> {
+pub fn front_matter(text: &str) -> Option<(usize, Promise)> {
     let mut end = 0;
     let mut line = || {
         let rest = &text[end..];
@@ -60,15 +76,16 @@ pub fn front_matter(text: &str) -> Option<(usize, bool)> {
     if line()? != "---" {
         return None;
     }
-    let runs = match line()?.strip_prefix("runs:")?.trim() {
-        "true" => true,
-        "false" => false,
+    let promise = match line()?.strip_prefix("runs:")?.trim() {
+        "true" => Promise::Runs,
+        "tests" => Promise::Tests,
+        "false" => Promise::Nothing,
         _ => return None,
     };
     if line()? != "---" {
         return None;
     }
-    Some((end, runs))
+    Some((end, promise))
 }
 
 /// What a state is.
@@ -114,11 +131,12 @@ pub fn as_of(book: &Book, tag: &str) -> Result<Snapshot, Error> {
         .iter()
         .position(|source| self::tag(source.path()) == tag)
         .ok_or(Error::NoSuchTag)?;
+    let later = &book.sources[last + 1..];
     let book = Book {
         sources: book.sources[..=last].to_vec(),
         dialect: book.dialect,
     };
-    let (model, mut diagnostics) = Model::read(&book);
+    let (model, mut diagnostics) = Model::read_before(&book, later);
     diagnostics.extend(check::check(&book, &model));
     diagnostics.retain(|diagnostic| !matches!(diagnostic.code, Code::UndefinedFragment | Code::UnusedFragment));
     if !diagnostics.is_empty() {
@@ -169,14 +187,46 @@ mod tests {
         assert_eq!(second.program.tangled.files["a.c"].text, "1\n2\nnew\n");
         assert!(second.missing.is_empty());
         assert!(matches!(as_of(&book, "A03"), Err(Error::NoSuchTag)));
-        let runs: Vec<_> = states(&book).into_iter().map(|state| (state.tag, state.runs)).collect();
-        assert_eq!(runs, [("A010".to_owned(), true), ("A020".to_owned(), false)]);
+        let runs: Vec<_> = states(&book)
+            .into_iter()
+            .map(|state| (state.tag, state.promise))
+            .collect();
+        assert_eq!(
+            runs,
+            [
+                ("A010".to_owned(), Promise::Runs),
+                ("A020".to_owned(), Promise::Nothing)
+            ]
+        );
+    }
+
+    #[test]
+    fn what_joins_later_is_not_there_yet() {
+        let book = Book::new([
+            (
+                "A010.md",
+                "```c file=a.c\n<<one>>\n<<two>>\n```\n```c joins=A020 #one\n1\n<<three>>\n```\n```c #two\n2\n```\n",
+            ),
+            ("A020.md", "```c #three\n3\n```\n"),
+        ]);
+        let text = |tag| as_of(&book, tag).unwrap().program.tangled.files["a.c"].text.clone();
+        assert_eq!(text("A010"), "2\n");
+        assert_eq!(text("A020"), "1\n3\n2\n");
+        let nowhere = Book::new([
+            ("A010.md", "```c file=a.c\n```\n"),
+            ("A020.md", "```c joins=A010 file=b.c\n```\n"),
+        ]);
+        assert!(crate::program(&nowhere).is_err());
     }
 
     #[test]
     fn front_matter_of_others_is_theirs() {
-        assert_eq!(front_matter("---\nruns: true\n---\ntext"), Some((19, true)));
-        assert_eq!(front_matter("---\r\nruns:false\r\n---\r\n"), Some((22, false)));
+        assert_eq!(front_matter("---\nruns: true\n---\ntext"), Some((19, Promise::Runs)));
+        assert_eq!(front_matter("---\nruns: tests\n---\n"), Some((20, Promise::Tests)));
+        assert_eq!(
+            front_matter("---\r\nruns:false\r\n---\r\n"),
+            Some((22, Promise::Nothing))
+        );
         for text in [
             "---\ntitle: x\n---\n",
             "---\nruns: true\ntitle: x\n---\n",

@@ -16,7 +16,7 @@ use crate::Program;
 use crate::header::Operation;
 use crate::model::{FragmentId, PieceId};
 use crate::source::Book;
-use crate::states;
+use crate::states::{self, Promise};
 use anchor::Anchors;
 use html::{escape, relative};
 
@@ -31,8 +31,23 @@ pub enum Target {
     Test,
 }
 
-/// What the pages of chapters that promise to run say of it, as Markdown; `{tag}` stands for the chapter's.
-pub const PROMISE: &str = "As of this page the program runs: `tangle --as-of {tag} --out DIR` writes it.";
+/// What the pages of chapters with a promise say of it, as Markdown; `{tag}` stands for the chapter's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promises<'a> {
+    /// Of `runs: true`.
+    pub runs: &'a str,
+    /// Of `runs: tests`.
+    pub tests: &'a str,
+}
+
+impl Default for Promises<'_> {
+    fn default() -> Self {
+        Self {
+            runs: "As of this page the program runs: `tangle --as-of {tag} --out DIR` writes it.",
+            tests: "As of this page the tests of the parts pass: `tangle --as-of {tag} --out DIR` writes them.",
+        }
+    }
+}
 
 /// How a chapter of the book is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +88,7 @@ pub struct Weaver<'a> {
     program: &'a Program,
     pages: &'a [Page],
     target: Target,
-    promise: &'a str,
+    promises: Promises<'a>,
     anchors: Anchors,
     /// For each piece, its number in its chapter, from 1.
     numbers: Vec<usize>,
@@ -126,7 +141,7 @@ impl<'a> Weaver<'a> {
             program,
             pages,
             target,
-            promise: PROMISE,
+            promises: Promises::default(),
             anchors: Anchors::new(model),
             numbers,
             lines,
@@ -134,10 +149,10 @@ impl<'a> Weaver<'a> {
         }
     }
 
-    /// Says `text` instead of [`PROMISE`].
+    /// Says these sentences.
     #[must_use]
-    pub fn promising(mut self, text: &'a str) -> Self {
-        self.promise = text;
+    pub fn promising(mut self, promises: Promises<'a>) -> Self {
+        self.promises = promises;
         self
     }
 
@@ -152,12 +167,17 @@ impl<'a> Weaver<'a> {
             }
         }
         let mut woven = splice(text, &edits);
-        if let Some((length, runs)) = states::front_matter(text) {
+        if let Some((length, promise)) = states::front_matter(text) {
             // Tests count lines, and speak of those of the chapter.
             let lines = if self.target == Target::Test { 3 } else { 0 };
             woven.replace_range(..length, &"\n".repeat(lines));
-            if runs && self.target != Target::Test {
-                let promise = self.promise(states::tag(self.book.sources[source].path()));
+            let text = match promise {
+                Promise::Nothing => None,
+                Promise::Tests => Some(self.promises.tests),
+                Promise::Runs => Some(self.promises.runs),
+            };
+            if let Some(text) = text.filter(|_| self.target != Target::Test) {
+                let promise = self.promise(text, states::tag(self.book.sources[source].path()));
                 woven.insert_str(below_title(&woven), &promise);
             }
         }
@@ -165,8 +185,8 @@ impl<'a> Weaver<'a> {
     }
 
     /// What stands below the title of a chapter that promises to run.
-    fn promise(&self, tag: &str) -> String {
-        let text = self.promise.replace("{tag}", tag);
+    fn promise(&self, text: &str, tag: &str) -> String {
+        let text = text.replace("{tag}", tag);
         match self.target {
             Target::Html => format!("\n<div class=\"tangle-runs\">\n\n{text}\n\n</div>\n"),
             Target::Markdown | Target::Test => format!("\n{text}\n"),
@@ -248,8 +268,9 @@ impl<'a> Weaver<'a> {
             }
             Target::Html => {
                 let anchor = self.anchors.piece(model, id);
+                let (block, top) = self.elements(id);
                 let mut head = format!(
-                    "<div class=\"tangle\" id=\"{anchor}\">\n<div class=\"tangle-head\"><a class=\"tangle-name\" href=\"#{anchor}\">"
+                    "<{block} class=\"tangle\" id=\"{anchor}\">\n<{top} class=\"tangle-head\"><a class=\"tangle-name\" href=\"#{anchor}\">"
                 );
                 match (&fragment.name, &fragment.path) {
                     (Some(name), _) => head.push_str(&escape(name)),
@@ -263,7 +284,7 @@ impl<'a> Weaver<'a> {
                 }
                 let _ = write!(
                     head,
-                    " <span class=\"tangle-number\">\u{a7}{}</span></div>\n\n",
+                    " <span class=\"tangle-number\">\u{a7}{}</span></{top}>\n\n",
                     self.numbers[id]
                 );
                 head
@@ -286,8 +307,18 @@ impl<'a> Weaver<'a> {
         for note in notes {
             let _ = writeln!(out, "<span>{note}</span>");
         }
-        out.push_str("</div>\n</div>\n");
+        let (block, _) = self.elements(id);
+        let _ = writeln!(out, "</div>\n</{block}>");
         out
+    }
+
+    /// The HTML elements of a piece and of its name: what is plumbing is closed until somebody asks for it.
+    fn elements(&self, id: PieceId) -> (&'static str, &'static str) {
+        if self.program.model.pieces[id].fence.header.folded {
+            ("details", "summary")
+        } else {
+            ("div", "div")
+        }
     }
 
     /// The sentences about a piece: where it goes, who uses it, what it uses, what comes before and after.
@@ -316,6 +347,9 @@ impl<'a> Weaver<'a> {
             .collect();
         if position >= fragment.replaced && !users.is_empty() {
             notes.push(format!("Used in {}.", list(&users)));
+        }
+        if let Some(tag) = &piece.fence.header.joins {
+            notes.push(self.joins(here, tag));
         }
         let mut used = Vec::new();
         for line in piece.fence.lines() {
@@ -370,6 +404,23 @@ impl<'a> Weaver<'a> {
             escape(fragment.title()),
             escape(&chapter)
         )
+    }
+
+    /// From which chapter on it is part of the program, if that is not this one.
+    fn joins(&self, here: usize, tag: &str) -> String {
+        let there = self
+            .book
+            .sources
+            .iter()
+            .position(|other| states::tag(other.path()) == tag);
+        let Some(there) = there.map(|there| &self.pages[there]) else {
+            return format!("Joins the program at {tag}.");
+        };
+        let url = relative(&self.pages[here].path, &there.path);
+        match self.target {
+            Target::Markdown => format!("Joins the program at [{}]({url}).", markdown_text(&there.title)),
+            _ => format!("Joins the program at <a href=\"{url}\">{}</a>.", escape(&there.title)),
+        }
     }
 
     /// A link to where a fragment is defined, by which a script can also find the target of `<<name>>`.

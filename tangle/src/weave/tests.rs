@@ -180,7 +180,10 @@ fn a_promise_to_run_stands_below_the_title() {
             path: "L010-a.md".to_owned(),
             title: "A".to_owned(),
         }];
-        let weaver = Weaver::new(&book, &program, &pages, target).promising("It runs: `make {tag}`.");
+        let weaver = Weaver::new(&book, &program, &pages, target).promising(Promises {
+            runs: "It runs: `make {tag}`.",
+            tests: "Its tests pass.",
+        });
         weaver.chapter(0)
     };
     let promise = "\n<div class=\"tangle-runs\">\n\nIt runs: `make L010`.\n\n</div>\n";

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use tangle::diagnostic::{self, Diagnostic, Format};
 use tangle::disk::{Error, Project};
+use tangle::states::Promise;
 use tangle::{Program, graph, sarif, states, stats};
 
 use crate::shared::{MessageFormat, Place, Status, count, mistakes};
@@ -133,30 +134,40 @@ pub struct States {
     /// Only the tags of the chapters that promise to run at their end
     #[arg(long)]
     runs: bool,
+
+    /// Only the tags of the chapters that promise that tests pass at their end
+    #[arg(long, conflicts_with = "runs")]
+    tests: bool,
 }
 
 impl States {
     pub fn run(&self) -> Result<Status, Error> {
         let project = Project::open(&self.place.root())?;
         let states = states::states(&project.book);
-        if self.runs && !states.iter().any(|state| state.runs) {
+        let wanted = match (self.runs, self.tests) {
+            (true, _) => Some((Promise::Runs, "to run", "runs: true")),
+            (_, true) => Some((Promise::Tests, "that its tests pass", "runs: tests")),
+            _ => None,
+        };
+        let Some((wanted, what, written)) = wanted else {
+            for state in states {
+                let promise = match state.promise {
+                    Promise::Nothing => "",
+                    Promise::Tests => "tests",
+                    Promise::Runs => "runs",
+                };
+                println!("{:8} {promise:5} {}", state.tag, state.path);
+            }
+            return Ok(Status::Fine);
+        };
+        let mut tags = states.iter().filter(|state| state.promise == wanted).peekable();
+        if tags.peek().is_none() {
             eprintln!(
-                "error: no chapter promises to run; one that does begins with the lines `---`, `runs: true`, `---`"
+                "error: no chapter promises {what}; one that does begins with the lines `---`, `{written}`, `---`"
             );
             return Ok(Status::Mistakes);
         }
-        for state in states {
-            if !self.runs {
-                println!(
-                    "{:8} {:5} {}",
-                    state.tag,
-                    if state.runs { "runs" } else { "" },
-                    state.path
-                );
-            } else if state.runs {
-                println!("{}", state.tag);
-            }
-        }
+        tags.for_each(|state| println!("{}", state.tag));
         Ok(Status::Fine)
     }
 }
