@@ -102,6 +102,15 @@ test: tangle ## Run every test, here and in the VM (TESTS=part-of-a-name)
 	$(Q)$(MAKE) payload vmtests mdbook
 	$(Q)scripts/test $(TESTS)
 
+logic: tangle ## Run the unit tests of the module's pure files, here (TESTS=part-of-a-name, AS_OF=)
+	$(Q)scripts/need cargo
+	$(if $(AS_OF),$(Q)scripts/state $(AS_OF))
+	$(Q)scripts/logic $(TESTS)
+
+cases: payload vmtests ## Run cases in the VM by name, quickly: TESTS='timer/ halt/'
+	$(Q)scripts/put $(vmtests) target/vmtests/payload
+	$(Q)scripts/vm --root $(payload) --extra target/vmtests/payload --name cases sh -c "LGUEST_KO=/modules/lguest.ko /extra/vmtests $(TESTS)" </dev/null
+
 states: tangle ## Build and boot the system as of every chapter that promises to run, or AS_OF one
 	$(Q)env -u MAKEFLAGS -u MFLAGS cargo test --quiet --test states -- --nocapture --test-threads=1
 
@@ -221,5 +230,5 @@ mdbook:
 serve := mdbook serve --dest-dir target/book --port $(PORT)
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
-.PHONY: tangle run vm debug book serve watch test states test-debug test-bochs teeth crowd check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
+.PHONY: tangle run vm debug book serve watch test logic cases states test-debug test-bochs teeth crowd check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
 	payload parts launcher guest module vmtests ruler mdbook

@@ -1,6 +1,8 @@
 //! The states of the system between its chapters: whoever reads up to a chapter that promises to run has something that does.
 //!
-//! What that is, the state itself says. Its module loads, its Launcher and its Guest compile, as far as it has them, and what the
+//! A chapter that promises less (`runs: tests`) has tests that pass: the page shows them, and `make logic AS_OF=` its tag prints that.
+//!
+//! What a state that runs is, it says itself. Its module loads, its Launcher and its Guest compile, as far as it has them, and what the
 //! chapter shows of this state (`AS_OF=` its tag) is what is printed. AS_OF in the environment chooses one of them.
 
 mod common;
@@ -12,22 +14,54 @@ use transcript::Transcript;
 /// Fails in the Host if the Launcher that is there, if one is, cannot even say what it does.
 const LAUNCHER_ANSWERS: &str = "[ ! -e /bin/lguest ] || lguest --help >/dev/null || exit 9\n";
 
-/// The tags of the chapters that promise to run, in reading order.
-fn promises() -> Vec<String> {
+/// What a chapter promises of the system at its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    /// It boots.
+    Runs,
+    /// The tests of its pure parts pass.
+    Tests,
+}
+
+/// The tags of the chapters that promise something, in reading order.
+fn promises() -> Vec<(String, Promise)> {
     if let Err(said) = make(&["tangle"]) {
         panic!("make tangle failed:\n{said}");
     }
     let listed = clean(top().join("target/tangle/debug/tangle"))
-        .args(["states", "--runs"])
+        .arg("states")
         .output()
         .expect("make tangle has built it");
     assert!(
         listed.status.success(),
-        "tangle states --runs: {}",
+        "tangle states: {}",
         String::from_utf8_lossy(&listed.stderr)
     );
-    let tags = String::from_utf8_lossy(&listed.stdout);
-    tags.lines().map(str::to_owned).collect()
+    let lines = String::from_utf8_lossy(&listed.stdout);
+    let promise = |line: &str| {
+        let mut words = line.split_whitespace();
+        let tag = words.next()?.to_owned();
+        match words.next()? {
+            "runs" => Some((tag, Promise::Runs)),
+            "tests" => Some((tag, Promise::Tests)),
+            _ => None,
+        }
+    };
+    lines.lines().filter_map(promise).collect()
+}
+
+/// Runs the tests of one state.
+fn passes_its_tests(tag: &str, shown: &[&Transcript]) -> Result<(), String> {
+    if shown.is_empty() {
+        return Err(format!(
+            "the chapter promises tests and shows none: it needs a console fence that begins with `$ make logic AS_OF={tag}`"
+        ));
+    }
+    let untrue = transcript::untrue_here(shown.iter().copied());
+    if untrue.is_empty() {
+        return Ok(());
+    }
+    Err(untrue.join("\n\n"))
 }
 
 /// Builds and boots one state; the error is everything that somebody needs to find out why it does not keep its promise.
@@ -38,14 +72,17 @@ fn keeps_its_promise(tag: &str, shown: &[&Transcript]) -> Result<(), String> {
              `$ make run AS_OF={tag}` or `$ make vm AS_OF={tag} RUN='...'`"
         ));
     }
+    let (in_vm, here): (Vec<&Transcript>, Vec<&Transcript>) =
+        shown.iter().partition(|one| one.is_in_vm());
+    let mut untrue = transcript::untrue_here(here);
     let system = System::as_of(tag).map_err(|said| format!("it does not build:\n{said}"))?;
     let machine = Machine { cpu: "max", smp: 2 };
-    let script = LAUNCHER_ANSWERS.to_owned() + &transcript::script(shown.iter().copied());
+    let script = LAUNCHER_ANSWERS.to_owned() + &transcript::script(in_vm.iter().copied());
     let ran = system.in_vm(&format!("state-{tag}"), machine, &script, "");
     if ran.status != 0 {
         return Err(ran.tell("its VM did not come to a good end"));
     }
-    let untrue = transcript::untrue(shown.iter().copied(), &ran.lines);
+    untrue.extend(transcript::untrue(in_vm, &ran.lines));
     if untrue.is_empty() {
         return Ok(());
     }
@@ -57,23 +94,26 @@ fn every_chapter_that_promises_to_run_does() {
     let transcripts = transcript::all();
     let mut tags = promises();
     if let Ok(chosen) = std::env::var("AS_OF") {
-        tags.retain(|tag| *tag == chosen);
+        tags.retain(|(tag, _)| *tag == chosen);
         assert!(
             !tags.is_empty(),
-            "{chosen} is not the tag of a chapter that promises to run"
+            "{chosen} is not the tag of a chapter that promises anything"
         );
     }
     let mut broken = Vec::new();
-    for tag in tags {
+    for (tag, promise) in tags {
         let begun = Instant::now();
         let shown: Vec<&Transcript> = transcripts
             .iter()
             .filter(|one| one.as_of.as_ref() == Some(&tag))
             .collect();
-        let kept = keeps_its_promise(&tag, &shown);
+        let (kept, what) = match promise {
+            Promise::Runs => (keeps_its_promise(&tag, &shown), "runs"),
+            Promise::Tests => (passes_its_tests(&tag, &shown), "tested"),
+        };
         println!(
             "{} {tag}: {:.1} s",
-            if kept.is_ok() { "runs" } else { "FAIL" },
+            if kept.is_ok() { what } else { "FAIL" },
             begun.elapsed().as_secs_f32()
         );
         if let Err(why) = kept {
@@ -89,8 +129,8 @@ fn what_is_shown_of_a_state_is_shown_in_its_chapter() {
     for one in transcript::all() {
         let Some(tag) = &one.as_of else { continue };
         assert!(
-            promises.contains(tag) && one.place.starts_with(tag),
-            "{}: AS_OF={tag} belongs into the chapter with this tag, which promises to run (`runs: true`)",
+            promises.iter().any(|(promising, _)| promising == tag) && one.place.starts_with(tag),
+            "{}: AS_OF={tag} belongs into the chapter with this tag, which promises something (`runs: true` or `tests`)",
             one.place
         );
     }

@@ -2,9 +2,10 @@
 //!
 //! A `console` fence begins with the command, `$ make run` or `$ make vm RUN='...'`, whose quotes may span several lines; all else
 //! is what it prints. In a session with the Guest, what stands behind its prompt is typed to it. `AS_OF=TAG` in the command makes
-//! it one of the system as it stands at the end of that chapter; without it, the whole system is meant.
+//! it one of the system as it stands at the end of that chapter; without it, the whole system is meant. So it is with
+//! `$ make cases TESTS='...'`, which runs cases of `tests/vm`, and `$ make logic TESTS=...`, which needs no VM.
 
-use super::top;
+use super::{clean, top};
 use std::fs;
 
 const PROMPT: &str = "guest> ";
@@ -16,15 +17,29 @@ pub struct Transcript {
     pub place: String,
     /// The tag of the chapter as of which it is true; that of the whole system has none.
     pub as_of: Option<String>,
-    /// What the shell in the VM is told.
-    command: String,
+    /// What is run.
+    command: Command,
     /// What is typed, or empty.
     input: String,
     /// What the page says is printed.
     printed: Vec<String>,
 }
 
-/// All transcripts of the book that run in the VM, in reading order.
+enum Command {
+    /// What the shell in the VM is told.
+    InVm(String),
+    /// The arguments of make, on this machine.
+    Make(Vec<String>),
+}
+
+impl Transcript {
+    /// Whether it is of something that happens in the VM.
+    pub fn is_in_vm(&self) -> bool {
+        matches!(self.command, Command::InVm(_))
+    }
+}
+
+/// All transcripts of the book, in reading order.
 pub fn all() -> Vec<Transcript> {
     let chapters = top().join("chapters");
     let summary = fs::read_to_string(chapters.join("SUMMARY.md")).expect("the book has a summary");
@@ -72,7 +87,7 @@ fn read(place: String, lines: &mut impl Iterator<Item = String>) -> Option<Trans
             Some(Transcript {
                 place,
                 as_of,
-                command: "lguest run /guests/guest".to_owned(),
+                command: Command::InVm("lguest run /guests/guest".to_owned()),
                 input: typed.map(|line| format!("{line}\n")).collect(),
                 printed,
             })
@@ -86,12 +101,42 @@ fn read(place: String, lines: &mut impl Iterator<Item = String>) -> Option<Trans
             Some(Transcript {
                 place,
                 as_of,
-                command,
+                command: Command::InVm(command),
                 input: String::new(),
                 printed: lines.collect(),
             })
         }
+        "cases" => Some(Transcript {
+            place,
+            as_of,
+            command: Command::InVm(format!(
+                "LGUEST_KO=/modules/lguest.ko /extra/vmtests {}",
+                tests(words)?
+            )),
+            input: String::new(),
+            printed: lines.collect(),
+        }),
+        "logic" => Some(Transcript {
+            place,
+            command: Command::Make(
+                ["logic".to_owned(), format!("TESTS={}", tests(words)?)]
+                    .into_iter()
+                    .chain(as_of.iter().map(|tag| format!("AS_OF={tag}")))
+                    .collect(),
+            ),
+            as_of,
+            input: String::new(),
+            printed: lines.collect(),
+        }),
         _ => None,
+    }
+}
+
+/// The words of `TESTS='...'`, quoted or one alone; none where nothing is said.
+fn tests(words: &str) -> Option<&str> {
+    match words.strip_prefix("TESTS=") {
+        Some(tests) => Some(tests.trim_matches('\'')),
+        None => words.is_empty().then_some(""),
     }
 }
 
@@ -106,10 +151,10 @@ fn take_word<'a>(line: &mut &'a str) -> &'a str {
 pub fn script<'a>(all: impl IntoIterator<Item = &'a Transcript>) -> String {
     let mut script = String::from("cd /tmp\n");
     for (number, one) in all.into_iter().enumerate() {
-        script += &format!(
-            "cat >command <<'END OF COMMAND'\n{}\nEND OF COMMAND\n",
-            one.command
-        );
+        let Command::InVm(command) = &one.command else {
+            panic!("{} is not of the VM", one.place);
+        };
+        script += &format!("cat >command <<'END OF COMMAND'\n{command}\nEND OF COMMAND\n");
         script += &format!("cat >input <<'END OF INPUT'\n{}END OF INPUT\n", one.input);
         // A module just loaded, as after a boot: the first Guest is Guest 1.
         script += "rmmod lguest 2>/dev/null; insmod /modules/lguest.ko\n";
@@ -131,17 +176,46 @@ pub fn untrue<'a>(
         let part = part.strip_prefix(&format!(" {number}")).unwrap_or(part);
         let said = comparable(one.printed.iter().map(String::as_str));
         let saw = from_where_it_begins(&said, comparable(part.lines().skip(1)));
-        println!("{} {}", if saw == said { "ok" } else { "FAIL" }, one.place);
-        if saw != said {
-            untrue.push(format!(
-                "{} says\n    {}\nbut this was printed\n    {}",
-                one.place,
-                said.join("\n    "),
-                saw.join("\n    ")
-            ));
-        }
+        untrue.extend(one.differs(&said, &saw));
     }
     untrue
+}
+
+/// The same of those that happen on this machine, which are run now.
+pub fn untrue_here<'a>(all: impl IntoIterator<Item = &'a Transcript>) -> Vec<String> {
+    let mut untrue = Vec::new();
+    for one in all {
+        let Command::Make(arguments) = &one.command else {
+            panic!("{} is of the VM", one.place);
+        };
+        let said = comparable(one.printed.iter().map(String::as_str));
+        let made = clean("make").arg("--silent").args(arguments).output();
+        let printed = made.expect("make can be run").stdout;
+        let printed = String::from_utf8_lossy(&printed);
+        // What tangle says of the files that it has looked at is not the command's.
+        let saw = printed.lines().filter(|line| !is_of_tangle(line));
+        untrue.extend(one.differs(&said, &comparable(saw)));
+    }
+    untrue
+}
+
+fn is_of_tangle(line: &str) -> bool {
+    line.contains(" files, ")
+}
+
+impl Transcript {
+    /// Says whether the page and what was printed agree; if not, how they differ.
+    fn differs(&self, said: &[String], saw: &[String]) -> Option<String> {
+        println!("{} {}", if saw == said { "ok" } else { "FAIL" }, self.place);
+        (saw != said).then(|| {
+            format!(
+                "{} says\n    {}\nbut this was printed\n    {}",
+                self.place,
+                said.join("\n    "),
+                saw.join("\n    ")
+            )
+        })
+    }
 }
 
 /// Lines as they are compared. An empty prompt at the end is the Guest waiting for input that has ended; addresses of
