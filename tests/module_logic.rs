@@ -21,6 +21,8 @@ mod entry;
 mod measures;
 #[path = "../generated/module/arch/paravirt.rs"]
 mod paravirt;
+#[path = "../generated/module/regs.rs"]
+mod regs;
 #[path = "../generated/module/arch/table.rs"]
 mod table;
 #[path = "../generated/module/walk.rs"]
