@@ -84,6 +84,9 @@ debug: payload ## As `make vm`, but wait for gdb before the first instruction
 book: mdbook ## Make the pages, in target/book
 	$(Q)$(with_tools) mdbook build --dest-dir target/book
 
+map: tangle ## Draw the map of the book anew: chapters/figures/map.svg
+	$(Q)env -u MAKEFLAGS -u MFLAGS MAP=draw cargo test --quiet --test map >/dev/null
+
 serve: mdbook ## Show the pages on http://localhost:3000 and follow every change (PORT=)
 	$(Q)$(with_tools) $(serve)
 
@@ -230,5 +233,5 @@ mdbook:
 serve := mdbook serve --dest-dir target/book --port $(PORT)
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
-.PHONY: tangle run vm debug book serve watch test logic cases states test-debug test-bochs teeth crowd check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
+.PHONY: tangle run vm debug book map serve watch test logic cases states test-debug test-bochs teeth crowd check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
 	payload parts launcher guest module vmtests ruler mdbook

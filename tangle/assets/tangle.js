@@ -1,5 +1,6 @@
 // Turns every `<<name>>` in a woven fragment into a link to where the name is defined.
-// The links are in the page already, below the code; without this script a reader uses those.
+// The links are in the page already, below the code; without this script a reader uses those. And opens what is folded when a
+// link leads to it.
 (function () {
     'use strict';
 
@@ -58,5 +59,16 @@
         }
     }
 
+    // Whoever follows a link to plumbing wants to see it.
+    function open() {
+        const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+        if (target && target.matches('details.tangle')) {
+            target.open = true;
+            target.scrollIntoView();
+        }
+    }
+
     document.querySelectorAll('.tangle').forEach(link);
+    window.addEventListener('hashchange', open);
+    open();
 })();

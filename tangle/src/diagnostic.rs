@@ -29,6 +29,12 @@ pub enum Code {
     BadPath,
     /// One file's path is another one's directory.
     PathInPath,
+    /// A fragment with a bracket that another one opens or closes.
+    UnbalancedFragment,
+    /// A fragment that is nothing but a reference to another one.
+    OnlyAName,
+    /// Two fragments with nothing said between them.
+    NothingSaid,
 }
 
 impl Code {
@@ -48,7 +54,22 @@ impl Code {
             Self::ReferenceNotAlone => "reference-not-alone",
             Self::BadPath => "bad-path",
             Self::PathInPath => "path-in-path",
+            Self::UnbalancedFragment => "unbalanced-fragment",
+            Self::OnlyAName => "only-a-name",
+            Self::NothingSaid => "nothing-said",
         }
+    }
+
+    /// Whether it is a mistake at all, or says only that the book could be read more easily.
+    #[must_use]
+    pub fn is_advice(self) -> bool {
+        matches!(self, Self::UnbalancedFragment | Self::OnlyAName | Self::NothingSaid)
+    }
+
+    /// `error` or `warning`.
+    #[must_use]
+    pub fn level(self) -> &'static str {
+        if self.is_advice() { "warning" } else { "error" }
     }
 }
 
@@ -157,7 +178,12 @@ mod human {
     use crate::source::Book;
 
     pub(super) fn render(book: &Book, diagnostic: &Diagnostic, color: bool) -> String {
-        let title = Level::ERROR
+        let level = if diagnostic.code.is_advice() {
+            Level::WARNING
+        } else {
+            Level::ERROR
+        };
+        let title = level
             .primary_title(diagnostic.message.as_str())
             .id(diagnostic.code.name());
         // One snippet for each chapter, the primary one first.
@@ -237,7 +263,7 @@ mod json {
     pub(super) fn render(book: &Book, diagnostic: &Diagnostic) -> String {
         let record = Record {
             message_type: "diagnostic",
-            level: "error",
+            level: diagnostic.code.level(),
             code: Code {
                 code: diagnostic.code.name(),
             },

@@ -100,12 +100,35 @@ enum Token<'a> {
 /// The words and signs of `code`, without comments, strings and numbers.
 fn tokens(code: &str, language: Language) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
+    scan(code, language, |_, token| tokens.push(token));
+    tokens
+}
+
+/// The round, square and curly brackets of `code` that are neither in comments nor in strings, each with where it stands. `None`
+/// for a language whose comments and strings are not known.
+pub(crate) fn brackets(code: &str, language: &str) -> Option<Vec<(usize, char)>> {
+    let language = match language.split(',').next()? {
+        "java" | "js" | "javascript" | "ts" | "typescript" | "go" | "json" | "css" | "ld" => Language::C,
+        known => Language::of(known)?,
+    };
+    let mut brackets = Vec::new();
+    scan(code, language, |at, token| {
+        if let Token::Sign(sign @ ('(' | ')' | '[' | ']' | '{' | '}')) = token {
+            brackets.push((at, sign));
+        }
+    });
+    Some(brackets)
+}
+
+/// Calls `found` with each token of `code` and where it begins.
+fn scan<'a>(code: &'a str, language: Language, mut found: impl FnMut(usize, Token<'a>)) {
     let mut rest = code;
     while let Some(c) = rest.chars().next() {
+        let at = code.len() - rest.len();
         let after = &rest[c.len_utf8()..];
         rest = match c {
             '\n' => {
-                tokens.push(Token::LineEnd);
+                found(at, Token::LineEnd);
                 after
             }
             '/' if after.starts_with('/') => &rest[rest.find('\n').unwrap_or(rest.len())..],
@@ -120,7 +143,7 @@ fn tokens(code: &str, language: Language) -> Vec<Token<'_>> {
                 let end = rest
                     .find(|c: char| !c.is_alphanumeric() && c != '_')
                     .unwrap_or(rest.len());
-                tokens.push(Token::Word(&rest[..end]));
+                found(at, Token::Word(&rest[..end]));
                 &rest[end..]
             }
             c if c.is_ascii_digit() => {
@@ -130,13 +153,12 @@ fn tokens(code: &str, language: Language) -> Vec<Token<'_>> {
             }
             c => {
                 if !c.is_whitespace() {
-                    tokens.push(Token::Sign(c));
+                    found(at, Token::Sign(c));
                 }
                 after
             }
         };
     }
-    tokens
 }
 
 /// What follows a string whose opening quote is gone.

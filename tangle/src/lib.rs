@@ -22,6 +22,7 @@
 //! assert_eq!(program.tangled.files["main.rs"].text, "fn main() {\n    println!(\"hello\");\n}\n");
 //! ```
 
+pub mod advice;
 pub mod build_script;
 pub mod check;
 pub mod diagnostic;

@@ -23,7 +23,7 @@ pub fn log(book: &Book, diagnostics: &[Diagnostic]) -> String {
             }
             json!({
                 "ruleId": diagnostic.code.name(),
-                "level": "error",
+                "level": diagnostic.code.level(),
                 "message": {"text": text},
                 "locations": [location(book, &diagnostic.primary)],
                 "relatedLocations": diagnostic.secondary.iter().map(|label| location(book, label)).collect::<Vec<_>>(),

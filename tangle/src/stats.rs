@@ -1,4 +1,4 @@
-//! How long the prose is, how long the fragments are, and how much of the code the prose speaks of.
+//! How long the prose is, how long the fragments are, how much of the code the prose speaks of, and how long it takes to read.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -6,19 +6,32 @@ use std::fmt;
 use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 use serde::Serialize;
 
+use crate::advice;
 use crate::identifiers;
 use crate::model::Model;
 use crate::source::Book;
 
+/// How fast prose is read that one wants to understand.
+pub const WORDS_A_MINUTE: usize = 220;
+
+/// And code that was explained before.
+pub const LINES_A_MINUTE: usize = 25;
+
 /// What is counted, for a chapter or the whole book.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Counts {
     /// Words outside of code.
     pub words: usize,
     /// Lines of code that take part in the program, blank ones and references included.
     pub code_lines: usize,
+    /// Those of them that the page shows at once and that are not blank: all that is not folded.
+    pub shown_lines: usize,
+    /// Minutes that it takes to read: [`WORDS_A_MINUTE`] of prose, and [`LINES_A_MINUTE`] of the code that is shown.
+    pub minutes: f64,
     /// Fences that take part.
     pub fences: usize,
+    /// What [`crate::advice`] says of them.
+    pub warnings: usize,
     /// The longest of them, in lines.
     pub longest: usize,
     /// The names that the code defines.
@@ -28,7 +41,7 @@ pub struct Counts {
 }
 
 /// The numbers of a book.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stats {
     /// Every chapter.
     pub chapters: Vec<(String, Counts)>,
@@ -75,6 +88,9 @@ pub fn stats(book: &Book, model: &Model) -> Stats {
         let length = piece.fence.len();
         let counts = &mut chapters[piece.source].1;
         counts.code_lines += length;
+        if !piece.fence.header.folded {
+            counts.shown_lines += piece.fence.lines().filter(|line| !line.text.trim().is_empty()).count();
+        }
         counts.fences += 1;
         counts.longest = counts.longest.max(length);
         lengths.push(length);
@@ -85,6 +101,12 @@ pub fn stats(book: &Book, model: &Model) -> Stats {
         let counts = &mut chapters[model.pieces[entry.definitions[0].piece].source].1;
         counts.names += 1;
         counts.named += usize::from(mentioned.contains(&entry.name));
+    }
+    for diagnostic in advice::advice(book, model) {
+        chapters[diagnostic.primary.place.source].1.warnings += 1;
+    }
+    for (_, counts) in &mut chapters {
+        counts.minutes = minutes(counts);
     }
     lengths.sort_unstable();
     longest.sort_by_key(|(_, _, length)| std::cmp::Reverse(*length));
@@ -98,6 +120,9 @@ pub fn stats(book: &Book, model: &Model) -> Stats {
     let total = chapters.iter().fold(Counts::default(), |sum, (_, counts)| Counts {
         words: sum.words + counts.words,
         code_lines: sum.code_lines + counts.code_lines,
+        shown_lines: sum.shown_lines + counts.shown_lines,
+        minutes: sum.minutes + counts.minutes,
+        warnings: sum.warnings + counts.warnings,
         fences: sum.fences + counts.fences,
         longest: sum.longest.max(counts.longest),
         names: sum.names + counts.names,
@@ -113,6 +138,11 @@ pub fn stats(book: &Book, model: &Model) -> Stats {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "nobody writes chapters that long")]
+fn minutes(counts: &Counts) -> f64 {
+    counts.words as f64 / WORDS_A_MINUTE as f64 + counts.shown_lines as f64 / LINES_A_MINUTE as f64
+}
+
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self
@@ -124,15 +154,21 @@ impl fmt::Display for Stats {
             .max(7);
         writeln!(
             f,
-            "{:width$}  {:>7} {:>7} {:>7} {:>7}  {:>11}",
-            "chapter", "words", "code", "fences", "longest", "named"
+            "{:width$}  {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}  {:>11} {:>8}",
+            "chapter", "minutes", "words", "code", "shown", "fences", "longest", "named", "warnings"
         )?;
         let mut row = |name: &str, counts: &Counts| {
             let named = format!("{}/{}", counts.named, counts.names);
             writeln!(
                 f,
-                "{name:width$}  {:>7} {:>7} {:>7} {:>7}  {named:>11}",
-                counts.words, counts.code_lines, counts.fences, counts.longest
+                "{name:width$}  {:>7.1} {:>7} {:>7} {:>7} {:>7} {:>7}  {named:>11} {:>8}",
+                counts.minutes,
+                counts.words,
+                counts.code_lines,
+                counts.shown_lines,
+                counts.fences,
+                counts.longest,
+                counts.warnings
             )
         };
         self.chapters.iter().try_for_each(|(path, counts)| row(path, counts))?;
@@ -162,7 +198,10 @@ mod tests {
         let counts = Counts {
             words: 5,
             code_lines: 2,
+            shown_lines: 2,
+            minutes: 5.0 / 220.0 + 2.0 / 25.0,
             fences: 1,
+            warnings: 0,
             longest: 2,
             names: 2,
             named: 1,

@@ -33,6 +33,15 @@ enum Command {
 }
 
 impl Transcript {
+    /// What is run, what is typed and what is printed, to tell it from others.
+    pub fn whole(&self) -> String {
+        let command = match &self.command {
+            Command::InVm(command) => command,
+            Command::Make(arguments) => &arguments.join(" "),
+        };
+        format!("{command}\n{}", self.printed.join("\n"))
+    }
+
     /// Whether it is of something that happens in the VM.
     pub fn is_in_vm(&self) -> bool {
         matches!(self.command, Command::InVm(_))

@@ -87,8 +87,35 @@ fn mistakes_in_three_formats() {
     let log: serde_json::Value = serde_json::from_str(&stdout(&sarif)).unwrap();
     assert_eq!(log["runs"][0]["results"].as_array().unwrap().len(), count);
     let fine = copy("program");
-    assert!(stdout(&tangle(fine.path(), &["check"])).ends_with("2 files: no mistakes\n"));
+    assert!(stdout(&tangle(fine.path(), &["check"])).ends_with("2 files: no mistakes, 3 warnings\n"));
     assert!(!fine.path().join("generated").exists());
+}
+
+#[test]
+fn what_reads_badly_is_no_mistake_unless_one_is_strict() {
+    let book = copy("program");
+    let chapter = book.path().join("chapters/L010-write.md");
+    let text = fs::read_to_string(&chapter).unwrap();
+    fs::write(
+        &chapter,
+        text + "\nAnd this:\n\n```rust file=alone.rs\nfn open() {\n```\n",
+    )
+    .unwrap();
+    let lenient = tangle(book.path(), &["check"]);
+    assert_eq!(lenient.status.code(), Some(0));
+    assert!(
+        stderr(&lenient).contains("warning[unbalanced-fragment]"),
+        "{}",
+        stderr(&lenient)
+    );
+    assert!(
+        stdout(&lenient).ends_with("3 files: no mistakes, 4 warnings\n"),
+        "{}",
+        stdout(&lenient)
+    );
+    let strict = tangle(book.path(), &["check", "--strict", "--format=json"]);
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(stdout(&strict).contains("\"level\":\"warning\""), "{}", stdout(&strict));
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! The subcommands that look at a book and write nothing into it.
 
 use std::fs;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use tangle::diagnostic::{self, Diagnostic, Format};
+use tangle::diagnostic::{self, Format};
 use tangle::disk::{Error, Project};
+use tangle::source::Book;
 use tangle::states::Promise;
-use tangle::{Program, graph, sarif, states, stats};
+use tangle::{Program, advice, graph, sarif, states, stats};
 
-use crate::shared::{MessageFormat, Place, Status, count, mistakes};
+use crate::shared::{MessageFormat, Place, Status, count, mistakes, print};
 
 #[derive(Args)]
 pub struct Check {
@@ -23,6 +25,10 @@ pub struct Check {
     /// Print nothing when all goes well
     #[arg(long, short)]
     quiet: bool,
+
+    /// Fail for warnings, too
+    #[arg(long)]
+    strict: bool,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -39,27 +45,45 @@ enum CheckFormat {
 impl Check {
     pub fn run(&self) -> Result<Status, Error> {
         let (project, program) = self.place.program()?;
-        let none: &[Diagnostic] = &[];
-        let diagnostics = program.as_ref().err().map_or(none, Vec::as_slice);
+        let book = &project.book;
+        // How a book reads matters when it is a program.
+        let diagnostics = match &program {
+            Ok(program) => advice::advice(book, &program.model),
+            Err(diagnostics) => diagnostics.clone(),
+        };
         match self.format {
-            CheckFormat::Sarif => print!("{}", sarif::log(&project.book, diagnostics)),
-            CheckFormat::Json => print!("{}", diagnostic::render(&project.book, diagnostics, Format::Json)),
-            CheckFormat::Text => match &program {
-                Err(diagnostics) => drop(mistakes(&project.book, diagnostics, MessageFormat::Human)),
-                Ok(program) if !self.quiet => println!(
-                    "{}, {}, {}: no mistakes",
-                    count(project.book.sources.len(), "chapter"),
-                    count(program.model.fragments.len(), "fragment"),
-                    count(program.tangled.files.len(), "file")
-                ),
-                Ok(_) => {}
-            },
+            CheckFormat::Sarif => print!("{}", sarif::log(book, &diagnostics)),
+            CheckFormat::Json => print!("{}", diagnostic::render(book, &diagnostics, Format::Json)),
+            CheckFormat::Text => self.tell(book, program.as_ref().ok(), &diagnostics),
         }
-        Ok(if diagnostics.is_empty() {
+        Ok(if diagnostics.is_empty() || program.is_ok() && !self.strict {
             Status::Fine
         } else {
             Status::Mistakes
         })
+    }
+
+    fn tell(&self, book: &Book, program: Option<&Program>, diagnostics: &[diagnostic::Diagnostic]) {
+        let Some(program) = program else {
+            mistakes(book, diagnostics, MessageFormat::Human);
+            return;
+        };
+        let color = std::io::stderr().is_terminal();
+        let format = if color { Format::Color } else { Format::Human };
+        anstream::eprint!("{}", diagnostic::render(book, diagnostics, format));
+        if self.quiet {
+            return;
+        }
+        let warnings = match diagnostics.len() {
+            0 => String::new(),
+            some => format!(", {}", count(some, "warning")),
+        };
+        println!(
+            "{}, {}, {}: no mistakes{warnings}",
+            count(book.sources.len(), "chapter"),
+            count(program.model.fragments.len(), "fragment"),
+            count(program.tangled.files.len(), "file")
+        );
     }
 }
 
@@ -120,7 +144,7 @@ impl Stats {
                 serde_json::to_string(&stats).expect("numbers and strings always serialize")
             );
         } else {
-            print!("{stats}");
+            print(stats);
         }
         Ok(Status::Fine)
     }

@@ -97,3 +97,9 @@ pub fn mistakes(book: &Book, diagnostics: &[Diagnostic], format: MessageFormat) 
 pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
+
+/// Prints `text`; that whoever reads it has read enough is no mistake.
+pub fn print(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = write!(std::io::stdout().lock(), "{text}");
+}

@@ -1,0 +1,375 @@
+//! What the book has promised about its prose: P:010 tells a reader what to expect of a stop, and here it is held to that.
+//!
+//! A stop is a chapter with a tag. `tangle` counts; the rest is read from the chapters as they are.
+
+mod common;
+
+use common::{clean, top, transcript};
+use std::collections::HashMap;
+use std::fs;
+
+/// Minutes that a stop may take: "five to fifteen", rounded.
+const LONGEST: f64 = 15.5;
+/// Minutes between two stops at which something runs.
+const LONGEST_WITHOUT_A_RUN: f64 = 30.0;
+
+/// A chapter, in reading order.
+struct Chapter {
+    /// The name of its file.
+    file: String,
+    /// Its title in the table of contents.
+    title: String,
+    text: String,
+}
+
+impl Chapter {
+    /// One with a tag: a letter, three digits, and a dash.
+    fn is_stop(&self) -> bool {
+        let name = self.file.as_bytes();
+        name.len() > 4 && name[0].is_ascii_uppercase() && name[1..4].iter().all(u8::is_ascii_digit)
+    }
+
+    /// Its lines outside of code blocks, each with its number.
+    fn prose(&self) -> impl Iterator<Item = (usize, &str)> {
+        let mut fence: Option<&str> = None;
+        (1..).zip(self.text.lines()).filter(move |(_, line)| {
+            let start = line.trim_start();
+            let marks = &start[..start.len() - start.trim_start_matches(['`', '~']).len()];
+            let was_in = fence.is_some();
+            match fence {
+                None if marks.len() >= 3 => fence = Some(marks),
+                Some(open) if marks.starts_with(open) && start == marks => fence = None,
+                _ => {}
+            }
+            !was_in && fence.is_none()
+        })
+    }
+
+    /// What stands under the heading, up to the next one of its kind.
+    fn section(&self, heading: &str) -> Option<&str> {
+        let (_, after) = self.text.split_once(&format!("\n## {heading}\n"))?;
+        Some(after.split("\n## ").next().unwrap_or(after))
+    }
+}
+
+/// All of the book that has a file, in reading order.
+fn chapters() -> Vec<Chapter> {
+    let dir = top().join("chapters");
+    let summary = fs::read_to_string(dir.join("SUMMARY.md")).expect("the book has a summary");
+    let link = |line: &str| {
+        let (title, rest) = line.split_once('[')?.1.split_once("](")?;
+        let file = rest.split(')').next()?.to_owned();
+        Some(Chapter {
+            text: fs::read_to_string(dir.join(&file)).expect("the summary names chapters"),
+            title: title.to_owned(),
+            file,
+        })
+    };
+    summary.lines().filter_map(link).collect()
+}
+
+/// The stops, in reading order.
+fn stops() -> Vec<Chapter> {
+    chapters().into_iter().filter(Chapter::is_stop).collect()
+}
+
+/// What `tangle` prints, and whether it was content.
+fn tangle(arguments: &[&str]) -> (String, String, bool) {
+    let said = clean("cargo")
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "tangle",
+            "--bin",
+            "tangle",
+            "--no-default-features",
+            "--features",
+            "cli",
+        ])
+        .args(["--target-dir", "target/tangle", "--"])
+        .args(arguments)
+        .current_dir(top())
+        .output()
+        .expect("cargo can be run");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        text(&said.stdout),
+        text(&said.stderr),
+        said.status.success(),
+    )
+}
+
+/// By file, the minutes that it takes.
+fn minutes() -> HashMap<String, f64> {
+    let (table, said, fine) = tangle(&["stats"]);
+    assert!(fine, "tangle stats: {said}");
+    let row = |line: &str| {
+        let mut words = line.split_whitespace();
+        let file = words.next()?.strip_prefix("chapters/")?.to_owned();
+        Some((file, words.next()?.parse().ok()?))
+    };
+    table.lines().filter_map(row).collect()
+}
+
+/// Fails with all that is wrong at once.
+fn nothing(wrong: &[String], promise: &str) {
+    assert!(wrong.is_empty(), "{promise}, but\n  {}", wrong.join("\n  "));
+}
+
+#[test]
+fn a_stop_takes_a_quarter_of_an_hour_at_most() {
+    let minutes = minutes();
+    let wrong: Vec<String> = stops()
+        .iter()
+        .filter(|stop| minutes[&stop.file] > LONGEST)
+        .map(|stop| format!("{} takes {:.1}", stop.file, minutes[&stop.file]))
+        .collect();
+    nothing(
+        &wrong,
+        "a stop takes fifteen minutes at most: split it by question, or fold plumbing",
+    );
+}
+
+#[test]
+fn a_fragment_is_a_unit() {
+    let (_, said, fine) = tangle(&["check", "--strict", "--quiet"]);
+    assert!(fine, "{said}");
+}
+
+#[test]
+fn something_runs_at_every_stop() {
+    let shown = transcript::all();
+    let wrong: Vec<String> = stops()
+        .iter()
+        .filter(|stop| !matches!(&stop.file[..1], "P" | "M"))
+        .filter(|stop| !shown.iter().any(|one| one.place.starts_with(&stop.file)))
+        .map(|stop| stop.file.clone())
+        .collect();
+    nothing(
+        &wrong,
+        "every stop of the journey shows something that runs",
+    );
+}
+
+#[test]
+fn half_an_hour_lies_between_two_stops_that_run() {
+    let minutes = minutes();
+    let shown = transcript::all();
+    let mut since = 0.0;
+    let mut wrong = Vec::new();
+    for chapter in chapters() {
+        since += minutes.get(&chapter.file).copied().unwrap_or_default();
+        if since > LONGEST_WITHOUT_A_RUN && chapter.is_stop() {
+            wrong.push(format!(
+                "{since:.0} minutes up to the end of {}",
+                chapter.file
+            ));
+        }
+        if shown.iter().any(|one| one.place.starts_with(&chapter.file)) {
+            since = 0.0;
+        }
+    }
+    nothing(&wrong, "something runs every half hour");
+}
+
+#[test]
+fn no_two_stops_show_the_same_run() {
+    let mut seen: HashMap<String, String> = HashMap::new();
+    let mut wrong = Vec::new();
+    for one in transcript::all() {
+        let chapter = one.place.split(':').next().unwrap_or_default().to_owned();
+        if let Some(other) = seen.insert(one.whole(), chapter.clone())
+            && other != chapter
+            && chapter.as_bytes()[1].is_ascii_digit()
+            && other.as_bytes()[1].is_ascii_digit()
+        {
+            wrong.push(format!("{} and {other}", one.place));
+        }
+    }
+    nothing(&wrong, "what a stop shows is its own");
+}
+
+#[test]
+fn each_stop_ends_on_a_thread() {
+    let stops = stops();
+    let mut wrong = Vec::new();
+    for pair in stops.windows(2) {
+        let last = pair[0]
+            .text
+            .trim_end()
+            .rsplit("\n\n")
+            .next()
+            .unwrap_or_default();
+        let thread = format!("**Next: [{}]({}).** ", pair[1].title, pair[1].file);
+        if !last.starts_with(&thread) || last.len() < thread.len() + 10 {
+            wrong.push(format!(
+                "{} does not end with `{thread}` and a sentence",
+                pair[0].file
+            ));
+        }
+    }
+    nothing(
+        &wrong,
+        "a stop ends with the next one's title and why one wants to go there",
+    );
+}
+
+#[test]
+fn exercises_say_how_long_they_take_give_a_hint_and_name_what_checks_them() {
+    let mut wrong = Vec::new();
+    for stop in stops() {
+        let Some(section) = stop.section("Exercises") else {
+            wrong.push(format!("{} has none", stop.file));
+            continue;
+        };
+        let items: Vec<&str> = section
+            .split("\n1. ")
+            .flat_map(|part| part.split("\n2. "))
+            .flat_map(|part| part.split("\n3. "))
+            .skip(1)
+            .collect();
+        if items.len() != 3 {
+            wrong.push(format!(
+                "{} has {} exercises, not three",
+                stop.file,
+                items.len()
+            ));
+        }
+        for (item, kind) in items.iter().zip(["Change", "Explain", "Break"]) {
+            let well_begun = [
+                "ten minutes",
+                "half an hour",
+                "an hour",
+                "an evening",
+                "a weekend",
+            ]
+            .iter()
+            .any(|time| item.starts_with(&format!("**{kind}** ({time}). ")));
+            if !well_begun {
+                let begin: String = item.chars().take(40).collect();
+                wrong.push(format!(
+                    "{}: `{begin}` does not begin like `**{kind}** (an hour). `",
+                    stop.file
+                ));
+            }
+            for part in ["<summary>Hint</summary>", "*Checks it:* "] {
+                if !item.contains(part) {
+                    wrong.push(format!("{}: **{kind}** has no `{part}`", stop.file));
+                }
+            }
+        }
+    }
+    nothing(&wrong, "exercises have one format");
+}
+
+/// The words of the glossary: how they are written, and the file that explains them.
+fn words(glossary: &str) -> Vec<(Vec<String>, String)> {
+    let entry = |paragraph: &str| {
+        let (term, rest) = paragraph
+            .trim_start()
+            .strip_prefix("**")?
+            .split_once(".**")?;
+        let file = rest
+            .split_once("](")?
+            .1
+            .split([')', '#'])
+            .next()?
+            .to_owned();
+        let forms = term.split(", ").map(|form| form.replace('`', ""));
+        Some((forms.collect(), file))
+    };
+    glossary.split("\n\n").filter_map(entry).collect()
+}
+
+/// Text without what explains itself: links, emphasis and code.
+fn plain(line: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find(['[', '*', '`']) {
+        plain.push_str(&rest[..at]);
+        let close = match &rest[at..=at] {
+            "[" => ")",
+            "*" if rest[at..].starts_with("**") => "**",
+            mark => mark,
+        };
+        let from = at + close.len();
+        rest = match rest.get(from..).and_then(|behind| behind.find(close)) {
+            Some(end) => &rest[from + end + close.len()..],
+            None => "",
+        };
+        plain.push(' ');
+    }
+    plain + rest
+}
+
+/// Whether the word stands in the text, by itself or with an s.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_name = word.chars().any(char::is_uppercase)
+        && word.len() > 1
+        && word.chars().nth(1).is_some_and(|c| !c.is_lowercase());
+    let (text, word) = if is_name {
+        (text.to_owned(), word.to_owned())
+    } else {
+        (text.to_lowercase(), word.to_lowercase())
+    };
+    text.match_indices(&word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + word.len()..]
+            .trim_start_matches('s')
+            .chars()
+            .next();
+        let ends = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '-');
+        ends(before) && ends(after)
+    })
+}
+
+#[test]
+fn words_are_explained_before_they_are_used() {
+    let chapters = chapters();
+    let place = |file: &str| chapters.iter().position(|chapter| chapter.file == file);
+    let glossary = place("glossary.md").expect("the book has a glossary");
+    let mut wrong = Vec::new();
+    for (forms, file) in words(&chapters[glossary].text) {
+        let Some(explained) = place(&file) else {
+            wrong.push(format!("{}: {file} is not in the book", forms[0]));
+            continue;
+        };
+        for chapter in chapters[..explained]
+            .iter()
+            .filter(|chapter| chapter.is_stop())
+        {
+            let used = chapter.prose().find(|(_, line)| {
+                let line = plain(line);
+                forms.iter().any(|form| has_word(&line, form))
+            });
+            if let Some((line, _)) = used {
+                wrong.push(format!(
+                    "{}:{line} uses `{}`, which {file} explains",
+                    chapter.file, forms[0]
+                ));
+                break;
+            }
+        }
+    }
+    nothing(&wrong, "a word is explained before it is used");
+}
+
+#[test]
+fn what_these_tests_read_is_what_stands_there() {
+    assert_eq!(
+        plain("a [link](b.md) and *b* or **c** in `d`, e"),
+        "a   and   or   in  , e"
+    );
+    assert!(has_word("Two gates.", "Gate") && has_word("The gate", "gate"));
+    assert!(!has_word("delegates", "gate") && !has_word("an msr", "MSR"));
+    let chapter = Chapter {
+        file: "L010-write.md".to_owned(),
+        title: String::new(),
+        text: "one\n```rust\ntwo\n```\nthree\n\n## Exercises\n\nfour\n\n## More\n".to_owned(),
+    };
+    assert!(chapter.is_stop());
+    let lines: Vec<usize> = chapter.prose().map(|(number, _)| number).collect();
+    assert_eq!(lines, [1, 5, 6, 7, 8, 9, 10, 11]);
+    assert_eq!(chapter.section("Exercises"), Some("\nfour\n"));
+}
