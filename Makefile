@@ -112,7 +112,7 @@ logic: tangle ## Run the unit tests of the module's pure files, here (TESTS=part
 
 cases: payload vmtests ## Run cases in the VM by name, quickly: TESTS='timer/ halt/'
 	$(Q)scripts/put $(vmtests) target/vmtests/payload
-	$(Q)scripts/vm --root $(payload) --extra target/vmtests/payload --name cases sh -c "LGUEST_KO=/modules/lguest.ko /extra/vmtests $(TESTS)" </dev/null
+	$(Q)MODULE_ARGS=fixed=1 scripts/vm --root $(payload) --extra target/vmtests/payload --name cases sh -c "LGUEST_KO=/modules/lguest.ko /extra/vmtests $(TESTS)" </dev/null
 
 states: tangle ## Build and boot the system as of every chapter that promises to run, or AS_OF one
 	$(Q)env -u MAKEFLAGS -u MFLAGS cargo test --quiet --test states -- --nocapture --test-threads=1

@@ -3,14 +3,17 @@
 use lsp_types::{Diagnostic, DiagnosticRelatedInformation, DiagnosticSeverity, NumberOrString};
 
 use super::snapshot::Snapshot;
+use crate::advice;
 use crate::diagnostic::{self, Code};
 
-/// The mistakes of the book, by the number of the chapter.
+/// The mistakes of the book, by the number of the chapter; if there are none, what reads badly.
 pub fn own(snapshot: &Snapshot) -> impl Iterator<Item = (usize, Diagnostic)> {
-    snapshot
-        .diagnostics
-        .iter()
-        .map(|mistake| (mistake.primary.place.source, translate(snapshot, mistake)))
+    let advice = match snapshot.diagnostics.as_slice() {
+        [] => advice::advice(&snapshot.book, &snapshot.model),
+        _ => Vec::new(),
+    };
+    let found = snapshot.diagnostics.iter().cloned().chain(advice);
+    found.map(|mistake| (mistake.primary.place.source, translate(snapshot, &mistake)))
 }
 
 fn translate(snapshot: &Snapshot, mistake: &diagnostic::Diagnostic) -> Diagnostic {
@@ -20,7 +23,11 @@ fn translate(snapshot: &Snapshot, mistake: &diagnostic::Diagnostic) -> Diagnosti
     });
     Diagnostic {
         range: snapshot.range(&mistake.primary.place),
-        severity: Some(DiagnosticSeverity::ERROR),
+        severity: Some(if mistake.code.is_advice() {
+            DiagnosticSeverity::WARNING
+        } else {
+            DiagnosticSeverity::ERROR
+        }),
         code: Some(NumberOrString::String(mistake.code.name().to_owned())),
         source: Some("tangle".to_owned()),
         message: message(mistake),
