@@ -110,9 +110,9 @@ logic: tangle ## Run the unit tests of the module's pure files, here (TESTS=part
 	$(if $(AS_OF),$(Q)scripts/state $(AS_OF))
 	$(Q)scripts/logic $(TESTS)
 
-cases: payload vmtests ## Run cases in the VM by name, quickly: TESTS='timer/ halt/'
+cases: payload vmtests ## Run cases in the VM by name, quickly: TESTS='timer/ halt/' (DISKS=512M: it can swap)
 	$(Q)scripts/put $(vmtests) target/vmtests/payload
-	$(Q)MODULE_ARGS=fixed=1 scripts/vm --root $(payload) --extra target/vmtests/payload --name cases sh -c "LGUEST_KO=/modules/lguest.ko /extra/vmtests $(TESTS)" </dev/null
+	$(Q)MODULE_ARGS=fixed=1 scripts/vm --root $(payload) --extra target/vmtests/payload $(if $(DISKS),--disk $(DISKS)) --name cases sh -c "LGUEST_KO=/modules/lguest.ko /extra/vmtests $(TESTS)" </dev/null
 
 states: tangle ## Build and boot the system as of every chapter that promises to run, or AS_OF one
 	$(Q)env -u MAKEFLAGS -u MFLAGS cargo test --quiet --test states -- --nocapture --test-threads=1

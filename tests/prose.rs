@@ -158,7 +158,8 @@ fn half_an_hour_lies_between_two_stops_that_run() {
     let shown = transcript::all();
     let mut since = 0.0;
     let mut wrong = Vec::new();
-    for chapter in chapters() {
+    // What comes behind the journey looks back on it.
+    for chapter in chapters().iter().filter(|one| !one.file.starts_with('M')) {
         since += minutes.get(&chapter.file).copied().unwrap_or_default();
         if since > LONGEST_WITHOUT_A_RUN && chapter.is_stop() {
             wrong.push(format!(

@@ -49,7 +49,11 @@ fn what_the_linker_of_modules_misses() {
 #[test]
 fn what_an_assembler_says() {
     let copy = Copy::new("wrap/assembler");
-    let line = copy.insert("S130-system-calls.md", "lguest_syscall:\n", "\tnosuch %rax\n");
+    let line = copy.insert(
+        "S130-system-calls.md",
+        "lguest_syscall:\n",
+        "\tnosuch %rax\n",
+    );
     copy.tangle();
     let output = copy.run("make", &["--silent", "module"]);
     assert!(!output.status.success());

@@ -119,7 +119,7 @@ fn read(place: String, lines: &mut impl Iterator<Item = String>) -> Option<Trans
             place,
             as_of,
             command: Command::InVm(format!(
-                "LGUEST_KO=/modules/lguest.ko /extra/vmtests {}",
+                "rmmod lguest; insmod /modules/lguest.ko fixed=1; LGUEST_KO=/modules/lguest.ko /extra/vmtests {}",
                 tests(words)?
             )),
             input: String::new(),
@@ -166,7 +166,10 @@ pub fn script<'a>(all: impl IntoIterator<Item = &'a Transcript>) -> String {
         script += &format!("cat >command <<'END OF COMMAND'\n{command}\nEND OF COMMAND\n");
         script += &format!("cat >input <<'END OF INPUT'\n{}END OF INPUT\n", one.input);
         // A module just loaded, as after a boot: the first Guest is Guest 1.
-        script += "rmmod lguest 2>/dev/null; insmod /modules/lguest.ko\n";
+        // What the one before has left running is ended first.
+        script += "killall -q -9 lguest vmtests\n";
+        script += "while grep -q '^lguest ' /proc/modules && ! rmmod lguest 2>/dev/null; do sleep 0.1; done\n";
+        script += "insmod /modules/lguest.ko\n";
         script += &format!("echo; echo '{MARK} {number}'\nsh ./command <input 2>&1\n");
     }
     script + "exit 0\n"
