@@ -144,7 +144,7 @@ bench: payload ruler ## Count what every operation costs, here and elsewhere, an
 bench-compare: payload ruler ## The same, compared with the figures that the book has
 	$(Q)scripts/bench compare
 
-lint: tangle ## Compile with every warning an error, and let clippy and shellcheck read the code
+lint: tangle ## Compile with every warning an error, let clippy and shellcheck read the code, and see that the prose keeps its promises
 	$(Q)scripts/lint
 
 fuzz: ## Feed tangle random inputs, each target for SECONDS= (60)

@@ -174,6 +174,38 @@ fn half_an_hour_lies_between_two_stops_that_run() {
     nothing(&wrong, "something runs every half hour");
 }
 
+/// The stops of the text that the journey comes from.
+const SEED: [&str; 9] = [
+    "L000", "L010", "L020", "L030", "L040", "L050", "L060", "L310", "L315",
+];
+
+#[test]
+fn the_spine_owns_its_code() {
+    let (table, said, fine) = tangle(&["stats", "--json"]);
+    assert!(fine, "tangle stats: {said}");
+    let shown = |tag: &str| {
+        let chapter = table
+            .split("chapters/")
+            .find(|rest| rest.starts_with(tag))?;
+        let count = chapter.split("\"shown_lines\":").nth(1)?;
+        count
+            .trim_start()
+            .split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse::<usize>()
+            .ok()
+    };
+    let wrong: Vec<String> = SEED
+        .iter()
+        .filter(|tag| shown(tag).is_none_or(|lines| lines < 10))
+        .map(|tag| format!("{tag} has {:?} lines", shown(tag)))
+        .collect();
+    nothing(
+        &wrong,
+        "what the seed tells at a stop is tangled from that stop",
+    );
+}
+
 #[test]
 fn no_two_stops_show_the_same_run() {
     let mut seen: HashMap<String, String> = HashMap::new();
