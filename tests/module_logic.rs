@@ -11,6 +11,8 @@ mod abi;
 mod addr;
 #[path = "../generated/module/catalog.rs"]
 mod catalog;
+#[path = "../generated/module/arch/changes.rs"]
+mod changes;
 #[path = "../generated/module/decode.rs"]
 mod decode;
 #[path = "../generated/module/arch/desc.rs"]
