@@ -99,7 +99,12 @@ fn nothing_said(book: &Book, before: &Piece, piece: &Piece) -> Option<Diagnostic
         return None;
     }
     let between = before.fence.range.end..piece.fence.range.start;
-    if !book.sources[piece.source].text().get(between)?.trim().is_empty() {
+    // What a list or a quotation puts there says nothing.
+    if book.sources[piece.source]
+        .text()
+        .get(between)?
+        .contains(char::is_alphabetic)
+    {
         return None;
     }
     let diagnostic = Diagnostic::new(
@@ -168,6 +173,11 @@ mod tests {
             format!("```rust file=a\na\n<<b>>\n```\n\n{between}\n\n```rust {fold}#b\nb\n```\n")
         };
         assert_eq!(codes(&text("", "")), [Code::NothingSaid]);
+        for nothing in ["***", "> 1.", "- \n\n2)"] {
+            assert_eq!(codes(&text(nothing, "")), [Code::NothingSaid], "{nothing}");
+        }
+        let listed = "- ```rust file=a\n  a\n  <<b>>\n  ```\n- ```rust #b\n  b\n  ```\n";
+        assert_eq!(codes(listed), [Code::NothingSaid]);
         assert_eq!(codes(&text("Something.", "")), []);
         assert_eq!(codes(&text("", "fold ")), []);
     }
