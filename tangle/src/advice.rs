@@ -27,7 +27,10 @@ pub fn advice(book: &Book, model: &Model) -> Vec<Diagnostic> {
     for piece in &model.pieces {
         found.extend(unbalanced(piece));
         found.extend(only_a_name(piece));
-        found.extend(before.and_then(|before| nothing_said(book, before, piece)));
+        // Where nobody can write `fold`, plumbing looks like all else.
+        if !book.dialect.is_lenient() {
+            found.extend(before.and_then(|before| nothing_said(book, before, piece)));
+        }
         before = Some(piece);
     }
     found
@@ -119,6 +122,7 @@ fn nothing_said(book: &Book, before: &Piece, piece: &Piece) -> Option<Diagnostic
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::Dialect;
 
     fn codes(text: &str) -> Vec<Code> {
         let book = Book::new([("a.md", text)]);
@@ -165,6 +169,20 @@ mod tests {
             codes("```rust file=a\n\n<<b>>\n```\n\nAnd\n\n```rust #b\nb\n```\n"),
             [Code::OnlyAName]
         );
+    }
+
+    #[test]
+    fn a_book_for_the_other_tool_cannot_fold() {
+        let text = "```rust file=a.rs\n<<b>>\nb\n```\n\n```rust #b\n{\n```\n";
+        let mut book = Book::new([("a.md", text)]);
+        book.dialect = Dialect::Entangled {
+            split: false,
+            namespaces: false,
+        };
+        let program = crate::program(&book).unwrap();
+        let found = advice(&book, &program.model);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].code, Code::UnbalancedFragment);
     }
 
     #[test]

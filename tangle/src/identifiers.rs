@@ -394,7 +394,11 @@ mod tests {
             ("rust", r#"b'(' b"(" '{' '\'' '\u{7d}' &'a [u8]"#, "[]"),
             ("rust", "fn f<'a>(_: &'a str) -> r#type { 'l: loop {} }", "(){{}}"),
             ("rust", "/// don't (\n//! it's (\n#[cfg(test)]", "[()]"),
-            ("asm", "cmp $'(, %al\ncmp $'\\n, %al\ncmp $'[', %al\nmov \\reg\\()_x, (%rax)", "()()"),
+            (
+                "asm",
+                "cmp $'(, %al\ncmp $'\\n, %al\ncmp $'[', %al\nmov \\reg\\()_x, (%rax)",
+                "()()",
+            ),
             ("c", "x = ')' + '\\'' + \"]\"; /* /* { */ [", "["),
             ("go", "x := `\"{` + \"`\" + string('}')", "()"),
         ] {
@@ -424,7 +428,9 @@ mod tests {
 
     #[test]
     fn any_text_can_be_read() {
-        for text in ["'", "\"", "r#\"", "'\\", "/*", "//", "\"\\", "r", "'é", "#", "'\\é", "/*/", "/*é*", "br#", "`"] {
+        for text in [
+            "'", "\"", "r#\"", "'\\", "/*", "//", "\"\\", "r", "'é", "#", "'\\é", "/*/", "/*é*", "br#", "`",
+        ] {
             for language in [Language::Rust, Language::C, Language::Assembly] {
                 let _ = found(language, text);
             }
