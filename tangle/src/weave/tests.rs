@@ -122,7 +122,11 @@ fn plumbing_is_closed_wherever_it_stands() {
         woven[0]
     );
     let (woven, _) = weave(Target::Test, &chapters);
-    assert!(woven[0].contains("- > ```rust,ignore\n  > 1;\n  > ```\n"), "{}", woven[0]);
+    assert!(
+        woven[0].contains("- > ```rust,ignore\n  > 1;\n  > ```\n"),
+        "{}",
+        woven[0]
+    );
 }
 
 #[test]
