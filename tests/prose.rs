@@ -33,7 +33,7 @@ impl Chapter {
     fn prose(&self) -> impl Iterator<Item = (usize, &str)> {
         let mut fence: Option<&str> = None;
         (1..).zip(self.text.lines()).filter(move |(_, line)| {
-            let start = line.trim_start();
+            let start = line.trim();
             let marks = &start[..start.len() - start.trim_start_matches(['`', '~']).len()];
             let was_in = fence.is_some();
             match fence {
@@ -43,6 +43,20 @@ impl Chapter {
             }
             !was_in && fence.is_none()
         })
+    }
+
+    /// Its paragraphs outside of code blocks, each with the number of its first line.
+    fn paragraphs(&self) -> Vec<(usize, String)> {
+        let mut paragraphs: Vec<(usize, String)> = Vec::new();
+        let mut next = 0;
+        for (number, line) in self.prose().filter(|(_, line)| !line.trim().is_empty()) {
+            match paragraphs.last_mut().filter(|_| number == next) {
+                Some((_, paragraph)) => *paragraph += &format!("\n{line}"),
+                None => paragraphs.push((number, line.to_owned())),
+            }
+            next = number + 1;
+        }
+        paragraphs
     }
 
     /// What stands under the heading, up to the next one of its kind.
@@ -210,17 +224,38 @@ fn the_spine_owns_its_code() {
 fn no_two_stops_show_the_same_run() {
     let mut seen: HashMap<String, String> = HashMap::new();
     let mut wrong = Vec::new();
+    let stops = stops();
     for one in transcript::all() {
         let chapter = one.place.split(':').next().unwrap_or_default().to_owned();
-        if let Some(other) = seen.insert(one.whole(), chapter.clone())
-            && other != chapter
-            && chapter.as_bytes()[1].is_ascii_digit()
-            && other.as_bytes()[1].is_ascii_digit()
-        {
+        if !stops.iter().any(|stop| stop.file == chapter) {
+            continue;
+        }
+        let other = seen.entry(one.whole()).or_insert_with(|| chapter.clone());
+        if *other != chapter {
             wrong.push(format!("{} and {other}", one.place));
         }
     }
     nothing(&wrong, "what a stop shows is its own");
+}
+
+#[test]
+fn whatever_is_shown_is_run_again() {
+    let shown = transcript::all();
+    let mut wrong = Vec::new();
+    for chapter in chapters() {
+        let lines: Vec<&str> = chapter.text.lines().map(str::trim).collect();
+        for (number, pair) in (1..).zip(lines.windows(2)) {
+            let command = pair[1].strip_prefix("$ make ");
+            let program = command.and_then(|rest| rest.split(' ').next());
+            let is_run = matches!(program, Some("run" | "vm" | "cases" | "logic"));
+            let place = format!("{}:{number}", chapter.file);
+            if pair[0].ends_with("console") && is_run && !shown.iter().any(|one| one.place == place)
+            {
+                wrong.push(format!("{place}: `{}`", pair[1]));
+            }
+        }
+    }
+    nothing(&wrong, "what a page shows is typed in again by the tests");
 }
 
 #[test]
@@ -248,6 +283,22 @@ fn each_stop_ends_on_a_thread() {
     );
 }
 
+/// The items of a numbered list, each without its number.
+fn numbered(section: &str) -> Vec<String> {
+    let mut items: Vec<String> = Vec::new();
+    for line in section.lines() {
+        let begun = line
+            .split_once(". ")
+            .filter(|(number, _)| number.parse::<usize>().is_ok());
+        match (begun, items.last_mut()) {
+            (Some((_, text)), _) => items.push(format!("{text}\n")),
+            (None, Some(item)) => *item += &format!("{line}\n"),
+            (None, None) => {}
+        }
+    }
+    items
+}
+
 #[test]
 fn exercises_say_how_long_they_take_give_a_hint_and_name_what_checks_them() {
     let mut wrong = Vec::new();
@@ -256,12 +307,7 @@ fn exercises_say_how_long_they_take_give_a_hint_and_name_what_checks_them() {
             wrong.push(format!("{} has none", stop.file));
             continue;
         };
-        let items: Vec<&str> = section
-            .split("\n1. ")
-            .flat_map(|part| part.split("\n2. "))
-            .flat_map(|part| part.split("\n3. "))
-            .skip(1)
-            .collect();
+        let items = numbered(section);
         if items.len() != 3 {
             wrong.push(format!(
                 "{} has {} exercises, not three",
@@ -315,29 +361,35 @@ fn words(glossary: &str) -> Vec<(Vec<String>, String)> {
     glossary.split("\n\n").filter_map(entry).collect()
 }
 
-/// Text without what explains itself: links, emphasis and code.
-fn plain(line: &str) -> String {
+/// Text without what explains itself: links, emphasis and code. It has as many lines.
+fn plain(text: &str) -> String {
     let mut plain = String::new();
-    let mut rest = line;
+    let mut rest = text;
     while let Some(at) = rest.find(['[', '*', '`']) {
         plain.push_str(&rest[..at]);
-        let close = match &rest[at..=at] {
-            "[" => ")",
-            "*" if rest[at..].starts_with("**") => "**",
-            mark => mark,
+        rest = &rest[at..];
+        let open = if rest.starts_with("**") { 2 } else { 1 };
+        let end = match &rest[..1] {
+            "[" => rest
+                .find(']')
+                .filter(|&to| rest[to..].starts_with("]("))
+                .and_then(|to| Some(to + rest[to..].find(')')? + 1)),
+            // A star before a space is one, and an item of a list, perhaps.
+            _ if rest[open..].starts_with([' ', '\n']) => None,
+            _ => rest[open..]
+                .find(&rest[..open])
+                .map(|length| length + 2 * open),
         };
-        let from = at + close.len();
-        rest = match rest.get(from..).and_then(|behind| behind.find(close)) {
-            Some(end) => &rest[from + end + close.len()..],
-            None => "",
-        };
+        let (gone, behind) = rest.split_at(end.unwrap_or(open));
         plain.push(' ');
+        plain.extend(gone.chars().filter(|&c| c == '\n'));
+        rest = behind;
     }
     plain + rest
 }
 
-/// Whether the word stands in the text, by itself or with an s.
-fn has_word(text: &str, word: &str) -> bool {
+/// In which line of the text, from 0, the word stands, by itself or with an s.
+fn find_word(text: &str, word: &str) -> Option<usize> {
     let is_name = word.chars().any(char::is_uppercase)
         && word.len() > 1
         && word.chars().nth(1).is_some_and(|c| !c.is_lowercase());
@@ -346,15 +398,17 @@ fn has_word(text: &str, word: &str) -> bool {
     } else {
         (text.to_lowercase(), word.to_lowercase())
     };
-    text.match_indices(&word).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let after = text[at + word.len()..]
-            .trim_start_matches('s')
-            .chars()
-            .next();
-        let ends = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '-');
-        ends(before) && ends(after)
-    })
+    let ends = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '-');
+    let found = text
+        .replace('\n', " ")
+        .match_indices(&word)
+        .map(|(at, _)| at)
+        .find(|&at| {
+            let behind = &text[at + word.len()..];
+            let behind = behind.strip_prefix('s').unwrap_or(behind);
+            ends(text[..at].chars().next_back()) && ends(behind.chars().next())
+        })?;
+    Some(text[..found].matches('\n').count())
 }
 
 #[test]
@@ -363,7 +417,14 @@ fn words_are_explained_before_they_are_used() {
     let place = |file: &str| chapters.iter().position(|chapter| chapter.file == file);
     let glossary = place("glossary.md").expect("the book has a glossary");
     let mut wrong = Vec::new();
-    for (forms, file) in words(&chapters[glossary].text) {
+    let words = words(&chapters[glossary].text);
+    let entries = chapters[glossary].text.matches("\n\n**").count();
+    assert_eq!(
+        words.len(),
+        entries,
+        "an entry of the glossary is `**Word.** ...` with a link"
+    );
+    for (forms, file) in words {
         let Some(explained) = place(&file) else {
             wrong.push(format!("{}: {file} is not in the book", forms[0]));
             continue;
@@ -372,11 +433,12 @@ fn words_are_explained_before_they_are_used() {
             .iter()
             .filter(|chapter| chapter.is_stop())
         {
-            let used = chapter.prose().find(|(_, line)| {
-                let line = plain(line);
-                forms.iter().any(|form| has_word(&line, form))
+            let used = chapter.paragraphs().iter().find_map(|(first, text)| {
+                let text = plain(text);
+                let lines = forms.iter().filter_map(|form| find_word(&text, form));
+                Some(first + lines.min()?)
             });
-            if let Some((line, _)) = used {
+            if let Some(line) = used {
                 wrong.push(format!(
                     "{}:{line} uses `{}`, which {file} explains",
                     chapter.file, forms[0]
@@ -391,18 +453,37 @@ fn words_are_explained_before_they_are_used() {
 #[test]
 fn what_these_tests_read_is_what_stands_there() {
     assert_eq!(
-        plain("a [link](b.md) and *b* or **c** in `d`, e"),
-        "a   and   or   in  , e"
+        plain("a [link\nof two](b.md) and *b* or **c** in `d`, e"),
+        "a  \n and   or   in  , e"
     );
-    assert!(has_word("Two gates.", "Gate") && has_word("The gate", "gate"));
-    assert!(!has_word("delegates", "gate") && !has_word("an msr", "MSR"));
+    assert_eq!(
+        plain("* one [0, 1) gate\n* 2 * 3 gates, [a] b [c](d)"),
+        "  one  0, 1) gate\n  2   3 gates,  a] b  "
+    );
+    assert_eq!(
+        plain("a lone *, a `, and a gate"),
+        "a lone  , a  , and a gate"
+    );
+    assert_eq!(find_word("Two gates.", "Gate"), Some(0));
+    assert_eq!(find_word("A\ntrap\ngate", "trap gate"), Some(1));
+    for (text, word) in [
+        ("delegates", "gate"),
+        ("an msr", "MSR"),
+        ("a gatess", "gate"),
+    ] {
+        assert_eq!(find_word(text, word), None);
+    }
+    let items = numbered("\n1. **Change**\n   more\n\n10. b\n");
+    assert_eq!(items, ["**Change**\n   more\n\n", "b\n"]);
     let chapter = Chapter {
         file: "L010-write.md".to_owned(),
         title: String::new(),
-        text: "one\n```rust\ntwo\n```\nthree\n\n## Exercises\n\nfour\n\n## More\n".to_owned(),
+        text: "one\n```rust\ntwo\n``` \nthree\n\n## Exercises\n\nfour\n\n## More\n".to_owned(),
     };
     assert!(chapter.is_stop());
     let lines: Vec<usize> = chapter.prose().map(|(number, _)| number).collect();
     assert_eq!(lines, [1, 5, 6, 7, 8, 9, 10, 11]);
+    let first: Vec<usize> = chapter.paragraphs().iter().map(|one| one.0).collect();
+    assert_eq!(first, [1, 5, 7, 9, 11]);
     assert_eq!(chapter.section("Exercises"), Some("\nfour\n"));
 }

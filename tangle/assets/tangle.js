@@ -1,6 +1,6 @@
 // Turns every `<<name>>` in a woven fragment into a link to where the name is defined.
 // The links are in the page already, below the code; without this script a reader uses those. And opens what is folded when a
-// link leads to it.
+// link leads to it, and on paper.
 (function () {
     'use strict';
 
@@ -68,7 +68,15 @@
         }
     }
 
+    // Paper cannot be asked.
+    function openAll() {
+        document.querySelectorAll('details.tangle').forEach((details) => {
+            details.open = true;
+        });
+    }
+
     document.querySelectorAll('.tangle').forEach(link);
+    window.addEventListener('beforeprint', openAll);
     window.addEventListener('hashchange', open);
     open();
 })();

@@ -27,7 +27,10 @@ pub fn advice(book: &Book, model: &Model) -> Vec<Diagnostic> {
     for piece in &model.pieces {
         found.extend(unbalanced(piece));
         found.extend(only_a_name(piece));
-        found.extend(before.and_then(|before| nothing_said(book, before, piece)));
+        // Where nobody can write `fold`, plumbing looks like all else.
+        if !book.dialect.is_lenient() {
+            found.extend(before.and_then(|before| nothing_said(book, before, piece)));
+        }
         before = Some(piece);
     }
     found
@@ -99,7 +102,12 @@ fn nothing_said(book: &Book, before: &Piece, piece: &Piece) -> Option<Diagnostic
         return None;
     }
     let between = before.fence.range.end..piece.fence.range.start;
-    if !book.sources[piece.source].text().get(between)?.trim().is_empty() {
+    // What a list or a quotation puts there says nothing.
+    if book.sources[piece.source]
+        .text()
+        .get(between)?
+        .contains(char::is_alphabetic)
+    {
         return None;
     }
     let diagnostic = Diagnostic::new(
@@ -114,6 +122,7 @@ fn nothing_said(book: &Book, before: &Piece, piece: &Piece) -> Option<Diagnostic
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::Dialect;
 
     fn codes(text: &str) -> Vec<Code> {
         let book = Book::new([("a.md", text)]);
@@ -163,11 +172,30 @@ mod tests {
     }
 
     #[test]
+    fn a_book_for_the_other_tool_cannot_fold() {
+        let text = "```rust file=a.rs\n<<b>>\nb\n```\n\n```rust #b\n{\n```\n";
+        let mut book = Book::new([("a.md", text)]);
+        book.dialect = Dialect::Entangled {
+            split: false,
+            namespaces: false,
+        };
+        let program = crate::program(&book).unwrap();
+        let found = advice(&book, &program.model);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].code, Code::UnbalancedFragment);
+    }
+
+    #[test]
     fn something_is_said_between_fragments() {
         let text = |between: &str, fold: &str| {
             format!("```rust file=a\na\n<<b>>\n```\n\n{between}\n\n```rust {fold}#b\nb\n```\n")
         };
         assert_eq!(codes(&text("", "")), [Code::NothingSaid]);
+        for nothing in ["***", "> 1.", "- \n\n2)"] {
+            assert_eq!(codes(&text(nothing, "")), [Code::NothingSaid], "{nothing}");
+        }
+        let listed = "- ```rust file=a\n  a\n  <<b>>\n  ```\n- ```rust #b\n  b\n  ```\n";
+        assert_eq!(codes(listed), [Code::NothingSaid]);
         assert_eq!(codes(&text("Something.", "")), []);
         assert_eq!(codes(&text("", "fold ")), []);
     }

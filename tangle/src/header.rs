@@ -99,7 +99,7 @@ fn parse_plain(info: &str) -> Result<Option<Header>, String> {
             rest = after.trim_start();
         } else {
             let (word, after) = split_word(rest);
-            if !header.set_attribute(word) {
+            if !header.set_attribute(word)? {
                 strangers.push(word);
             }
             rest = after;
@@ -143,7 +143,7 @@ fn parse_braced(braced: &str) -> Result<Option<Header>, String> {
         {
             class.clone_into(&mut header.language);
         }
-        header.set_attribute(word.strip_prefix('.').unwrap_or(word));
+        header.set_attribute(word.strip_prefix('.').unwrap_or(word))?;
         rest = after;
     }
     header.finish(&[])
@@ -171,13 +171,19 @@ impl Header {
     }
 
     /// Takes a word that says something of the fence itself. `false` if it is none.
-    fn set_attribute(&mut self, word: &str) -> bool {
-        match word.strip_prefix("joins=") {
-            Some(tag) if !tag.is_empty() => self.joins = Some(tag.to_owned()),
-            None if word == "fold" => self.folded = true,
-            _ => return false,
+    fn set_attribute(&mut self, word: &str) -> Result<bool, String> {
+        let Some(tag) = word.strip_prefix("joins=") else {
+            self.folded |= word == "fold";
+            return Ok(word == "fold");
+        };
+        let tag = tag.trim_matches('"');
+        if tag.is_empty() {
+            return Err("`joins=` needs the tag of a chapter".to_owned());
         }
-        true
+        if self.joins.replace(tag.to_owned()).is_some() {
+            return Err("a fence can join the program only once".to_owned());
+        }
+        Ok(true)
     }
 
     fn finish(self, strangers: &[&str]) -> Result<Option<Self>, String> {
@@ -276,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_a_fence_says_of_itself() {
-        for info in ["rust fold joins=L315 #one +=", "{.rust .fold #one joins=L315 +=}"] {
+        for info in ["rust fold joins=L315 #one +=", "{.rust .fold #one joins=\"L315\" +=}"] {
             let header = header(info);
             assert!(header.folded, "{info}");
             assert_eq!(header.joins.as_deref(), Some("L315"), "{info}");
@@ -320,6 +326,9 @@ mod tests {
             ("rust file=\"a", "not closed"),
             ("rust editable file=a", "`editable` means nothing here"),
             ("{.rust #a #b}", "only one fragment"),
+            ("rust joins= #a", "needs the tag"),
+            ("{.rust joins=\"\" #a}", "needs the tag"),
+            ("rust joins=A joins=B #a", "only once"),
         ] {
             let said = parse(info).unwrap_err();
             assert!(said.contains(fault), "{info}: {said}");

@@ -108,7 +108,8 @@ fn tokens(code: &str, language: Language) -> Vec<Token<'_>> {
 /// for a language whose comments and strings are not known.
 pub(crate) fn brackets(code: &str, language: &str) -> Option<Vec<(usize, char)>> {
     let language = match language.split(',').next()? {
-        "java" | "js" | "javascript" | "ts" | "typescript" | "go" | "json" | "css" | "ld" => Language::C,
+        // Not those where a slash may begin a regular expression or lie in a bare URL.
+        "java" | "go" | "json" | "ld" => Language::C,
         known => Language::of(known)?,
     };
     let mut brackets = Vec::new();
@@ -132,13 +133,17 @@ fn scan<'a>(code: &'a str, language: Language, mut found: impl FnMut(usize, Toke
                 after
             }
             '/' if after.starts_with('/') => &rest[rest.find('\n').unwrap_or(rest.len())..],
-            '/' if after.starts_with('*') => after[1..].split_once("*/").map_or("", |(_, behind)| behind),
+            '/' if after.starts_with('*') => behind_comment(&after[1..], language),
             '#' if language == Language::Assembly && after.starts_with(char::is_whitespace) => {
                 &rest[rest.find('\n').unwrap_or(rest.len())..]
             }
             '"' => behind_string(after),
             '\'' => behind_quote(after, language),
+            '`' if language == Language::C => after.split_once('`').map_or("", |(_, behind)| behind),
             'r' if language == Language::Rust && is_raw_string(after) => behind_raw_string(after),
+            'b' | 'c' if language == Language::Rust && after.strip_prefix('r').is_some_and(is_raw_string) => {
+                behind_raw_string(&after[1..])
+            }
             c if c.is_alphabetic() || c == '_' => {
                 let end = rest
                     .find(|c: char| !c.is_alphanumeric() && c != '_')
@@ -159,6 +164,31 @@ fn scan<'a>(code: &'a str, language: Language, mut found: impl FnMut(usize, Toke
             }
         };
     }
+}
+
+/// What follows a comment whose `/*` is gone. In Rust there may be others in it.
+fn behind_comment(text: &str, language: Language) -> &str {
+    let mut rest = text;
+    let mut depth = 1;
+    while let Some(at) = rest.find(['/', '*']) {
+        let sign = &rest[at..];
+        let step = match sign.get(..2) {
+            Some("*/") => {
+                depth -= 1;
+                2
+            }
+            Some("/*") if language == Language::Rust => {
+                depth += 1;
+                2
+            }
+            _ => 1,
+        };
+        rest = &sign[step..];
+        if depth == 0 {
+            return rest;
+        }
+    }
+    ""
 }
 
 /// What follows a string whose opening quote is gone.
@@ -184,8 +214,17 @@ fn behind_raw_string(after_r: &str) -> &str {
     after_r[marks + 1..].split_once(&end).map_or("", |(_, behind)| behind)
 }
 
-/// What follows `'`: a character is skipped, a lifetime with its name too.
+/// What follows `'`: a character is skipped, a lifetime with its name too. In assembly nothing need close it.
 fn behind_quote(text: &str, language: Language) -> &str {
+    if language == Language::Assembly {
+        let mut chars = text.strip_prefix('\\').unwrap_or(text).chars();
+        if chars.as_str().starts_with('\n') {
+            return chars.as_str();
+        }
+        chars.next();
+        let behind = chars.as_str();
+        return behind.strip_prefix('\'').unwrap_or(behind);
+    }
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
         (Some('\\'), Some(_)) => {
@@ -347,6 +386,35 @@ mod tests {
     }
 
     #[test]
+    fn brackets_are_those_of_the_code() {
+        for (language, code, expected) in [
+            ("rust", "/* { /* } */ ( */ [", "["),
+            ("rust", "/*/ { */ [", "["),
+            ("rust", r##"br#"a"{"# cr"\" ["##, "["),
+            ("rust", r#"b'(' b"(" '{' '\'' '\u{7d}' &'a [u8]"#, "[]"),
+            ("rust", "fn f<'a>(_: &'a str) -> r#type { 'l: loop {} }", "(){{}}"),
+            ("rust", "/// don't (\n//! it's (\n#[cfg(test)]", "[()]"),
+            (
+                "asm",
+                "cmp $'(, %al\ncmp $'\\n, %al\ncmp $'[', %al\nmov \\reg\\()_x, (%rax)",
+                "()()",
+            ),
+            ("c", "x = ')' + '\\'' + \"]\"; /* /* { */ [", "["),
+            ("go", "x := `\"{` + \"`\" + string('}')", "()"),
+        ] {
+            let found: String = brackets(code, language)
+                .unwrap()
+                .into_iter()
+                .map(|(_, sign)| sign)
+                .collect();
+            assert_eq!(found, expected, "{language}: {code}");
+        }
+        for language in ["js", "css", "sh", "text", ""] {
+            assert_eq!(brackets("{", language), None, "{language}");
+        }
+    }
+
+    #[test]
     fn uses_are_listed_when_the_name_is_unambiguous() {
         let (model, _) = Model::read(&Book::new([(
             "a.md",
@@ -360,7 +428,9 @@ mod tests {
 
     #[test]
     fn any_text_can_be_read() {
-        for text in ["'", "\"", "r#\"", "'\\", "/*", "//", "\"\\", "r", "'é", "#", "'\\é"] {
+        for text in [
+            "'", "\"", "r#\"", "'\\", "/*", "//", "\"\\", "r", "'é", "#", "'\\é", "/*/", "/*é*", "br#", "`",
+        ] {
             for language in [Language::Rust, Language::C, Language::Assembly] {
                 let _ = found(language, text);
             }

@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::header::Operation;
-use crate::model::{FragmentId, Model, PieceId};
+use crate::header::{Header, Operation};
+use crate::model::{FragmentId, Model, PieceId, joining};
 use crate::source::{Book, Source};
 
 /// A book whose imports are joined.
@@ -141,7 +141,13 @@ fn joined_pieces(
     let name = model.fragments[id].name.as_deref();
     let mut all = Tree::default();
     let mut edits = Vec::new();
-    for piece in pieces(model, id) {
+    let pieces = pieces(model, id);
+    // What joins the program after a piece that the book tells later cannot say what both import.
+    let joining = |&piece: &PieceId| joining(&book.sources, model.pieces[piece].source, &model.pieces[piece].fence);
+    if !pieces.iter().map(joining).is_sorted() {
+        return edits;
+    }
+    for piece in pieces {
         let here = &model.pieces[piece];
         let (fence, source) = (&here.fence, &book.sources[here.source]);
         let info = &source.text()[fence.info.clone()];
@@ -164,7 +170,7 @@ fn joined_pieces(
         };
         let adds = fence.header.operation == Operation::Append;
         let new_info = match name {
-            Some(name) if !own => Some(format!("{} #{name} :=", fence.header.language)),
+            Some(name) if !own => Some(taken_in(&fence.header, name)),
             _ if adds => info
                 .rfind("+=")
                 .map(|at| info[..at].to_owned() + ":=" + &info[at + 2..]),
@@ -182,6 +188,13 @@ fn joined_pieces(
     let taken_in = edits.iter().map(|edit| model.pieces[edit.piece].fragment);
     inside.extend(taken_in.filter(|&it| it != id));
     edits
+}
+
+/// The info string of a fence that replaces `name` now: else it says what it has said.
+fn taken_in(header: &Header, name: &str) -> String {
+    let fold = if header.folded { " fold" } else { "" };
+    let joins = header.joins.iter().map(|tag| format!(" joins={tag}"));
+    format!("{}{fold}{} #{name} :=", header.language, joins.collect::<String>())
 }
 
 /// The chapter with another fence.
@@ -387,6 +400,38 @@ mod tests {
         let used_elsewhere = chapter.to_owned() + "```rust file=in/b.rs\n<<more names>>\n```\n";
         let more_joined = used_elsewhere.replace("names +=\nuse k::d;", "names :=\nuse c::x;\nuse k::{a, d};");
         assert_eq!(joined(&used_elsewhere), more_joined);
+    }
+
+    #[test]
+    fn a_fence_says_of_itself_what_it_has_said() {
+        let chapter = concat!(
+            "```rust file=in/a.rs\n<<names>>\n```\n",
+            "```rust #names\nuse k::a;\n<<more names>>\n```\n",
+            "```rust fold joins=a #more names\nuse k::b;\n```\n",
+            "```rust joins=a fold #names +=\nuse k::c;\n```\n",
+        );
+        let expected = concat!(
+            "```rust file=in/a.rs\n<<names>>\n```\n",
+            "```rust #names\nuse k::a;\n```\n",
+            "```rust fold joins=a #names :=\nuse k::{a, b};\n```\n",
+            "```rust joins=a fold #names :=\nuse k::{a, b, c};\n```\n",
+        );
+        assert_eq!(joined(chapter), expected);
+    }
+
+    #[test]
+    fn what_joins_after_it_was_told_joins_no_imports() {
+        let book = Book::new([
+            (
+                "A.md",
+                "```rust file=in/a.rs\n<<names>>\n```\n```rust #names\nuse k::a;\n```\n```rust joins=C #names +=\nuse k::b;\n```\n",
+            ),
+            ("B.md", "```rust #names +=\nuse k::c;\n```\n"),
+            ("C.md", ""),
+        ]);
+        let model = crate::model(&book).unwrap();
+        let joined = join(&book, &model, |_| true, |text| Ok::<_, ()>(text.to_owned())).unwrap();
+        assert!(joined.changed.is_empty());
     }
 
     #[test]

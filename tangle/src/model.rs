@@ -139,24 +139,22 @@ impl Model {
             }
             unterminated.extend(parsed.unterminated.into_iter().map(|range| Place { source, range }));
             for fence in parsed.fences {
-                if let Some(joins) = &fence.header.joins {
-                    let is_here = |other: &Source| states::tag(other.path()) == joins;
-                    if later.iter().any(is_here) {
+                if let (Some(tag), None) = (&fence.header.joins, joining(&book.sources, source, &fence)) {
+                    if later.iter().any(|other| states::tag(other.path()) == tag) {
                         continue;
                     }
-                    if !book.sources[source..].iter().any(is_here) {
-                        let place = Place {
-                            source,
-                            range: fence.info.clone(),
-                        };
-                        diagnostics.push(Diagnostic::new(
-                            Code::BadHeader,
-                            "this fence joins the program at a chapter that is not there",
-                            place,
-                            format!("neither this chapter nor a later one has the tag `{joins}`"),
-                        ));
-                    }
+                    let place = Place {
+                        source,
+                        range: fence.info.clone(),
+                    };
+                    diagnostics.push(Diagnostic::new(
+                        Code::BadHeader,
+                        "this fence joins the program at a chapter that is not there",
+                        place,
+                        format!("neither this chapter nor a later one has the tag `{tag}`"),
+                    ));
                 }
+                model.not_there_yet(book, source, &fence, &mut diagnostics);
                 model.add(chapter.path(), source, fence, &mut diagnostics);
             }
         }
@@ -180,6 +178,41 @@ impl Model {
             }));
         }
         (model, diagnostics)
+    }
+
+    /// Notices a fence that would be part of the program before what it adds to or replaces is.
+    fn not_there_yet(&self, book: &Book, source: usize, fence: &Fence, diagnostics: &mut Vec<Diagnostic>) {
+        let header = &fence.header;
+        let code = match header.operation {
+            Operation::Define => return,
+            Operation::Append => Code::AppendToNothing,
+            Operation::Override => Code::OverrideOfNothing,
+        };
+        let named = header.name.as_deref().and_then(|name| self.named(name));
+        let Some(id) = named.or_else(|| self.file(header.path.as_deref()?)) else {
+            return;
+        };
+        let first = &self.pieces[self.fragments[id].pieces[0]];
+        let Some(tag) = &first.fence.header.joins else {
+            return;
+        };
+        if joining(&book.sources, source, fence) < joining(&book.sources, first.source, &first.fence) {
+            let title = self.fragments[id].title();
+            let place = Place {
+                source,
+                range: fence.info.clone(),
+            };
+            diagnostics.push(
+                Diagnostic::new(
+                    code,
+                    format!("`{title}` is not part of the program yet: it joins at {tag}"),
+                    place,
+                    "part of it before that",
+                )
+                .with(first.place(), "defined here")
+                .help(format!("write `joins={tag}` here, too, or move this fence there")),
+            );
+        }
     }
 
     fn add(&mut self, chapter: &str, source: usize, fence: Fence, diagnostics: &mut Vec<Diagnostic>) {
@@ -344,6 +377,15 @@ impl Model {
         candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
         candidates.first().map(|(_, candidate)| *candidate)
     }
+}
+
+/// The chapter from whose end on `fence`, which stands in `source`, is part of the program; `None` if none of `chapters` is it.
+pub(crate) fn joining(chapters: &[Source], source: usize, fence: &Fence) -> Option<usize> {
+    let Some(tag) = &fence.header.joins else {
+        return Some(source);
+    };
+    let is_it = |chapter: &Source| states::tag(chapter.path()) == tag;
+    Some(source + chapters[source..].iter().position(is_it)?)
 }
 
 #[cfg(test)]

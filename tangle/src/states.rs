@@ -220,6 +220,56 @@ mod tests {
     }
 
     #[test]
+    fn of_two_chapters_with_a_tag_the_first_behind_the_fence_counts() {
+        let book = Book::new([
+            ("A010.md", "```c file=a.c\n1\n```\n"),
+            (
+                "B/A010.md",
+                "```c joins=A010 file=b.c\n2\n```\n```c joins=A020 file=a.c +=\n3\n```\n",
+            ),
+            ("A020-one.md", ""),
+            ("A020-two.md", ""),
+        ]);
+        let text = |tag| as_of(&book, tag).unwrap().program.tangled.files;
+        assert_eq!(text("A010")["a.c"].text, "1\n");
+        assert_eq!(text("A020")["a.c"].text, "1\n3\n");
+        assert_eq!(text("A020")["b.c"].text, "2\n");
+    }
+
+    #[test]
+    fn what_is_added_to_is_there_before() {
+        let codes = |more: &str, tail: &str| {
+            let book = Book::new([
+                (
+                    "A010.md",
+                    format!("```c file=a.c\n<<one>>\n```\n```c joins=A030 #one\n1\n```\n{more}"),
+                ),
+                ("A020.md", format!("```c {tail}\n2\n```\n")),
+                ("A030.md", "```c #one +=\n3\n```\n".to_owned()),
+                ("A040.md", "```c #one :=\n4\n```\n".to_owned()),
+            ]);
+            let mistakes = crate::program(&book).err().unwrap_or_default();
+            // Whatever is wrong as of some chapter, is wrong in the book.
+            if mistakes.is_empty() {
+                for tag in ["A010", "A020", "A030", "A040"] {
+                    assert!(as_of(&book, tag).is_ok(), "{more}{tail} as of {tag}");
+                }
+            }
+            mistakes.into_iter().map(|one| one.code).collect::<Vec<_>>()
+        };
+        assert_eq!(codes("", "joins=A030 #one +="), []);
+        assert_eq!(codes("", "joins=A040 #one :="), []);
+        assert_eq!(codes("```c joins=A030 #one +=\n```\n", "joins=A030 #one :="), []);
+        assert_eq!(codes("", "#one +="), [Code::AppendToNothing]);
+        assert_eq!(codes("", "#one :="), [Code::OverrideOfNothing]);
+        assert_eq!(codes("```c #one +=\n```\n", "file=b.c"), [Code::AppendToNothing]);
+        assert_eq!(
+            codes("```c joins=A030 file=b.c\n```\n", "file=b.c +="),
+            [Code::AppendToNothing]
+        );
+    }
+
+    #[test]
     fn front_matter_of_others_is_theirs() {
         assert_eq!(front_matter("---\nruns: true\n---\ntext"), Some((19, Promise::Runs)));
         assert_eq!(front_matter("---\nruns: tests\n---\n"), Some((20, Promise::Tests)));

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use crate::Program;
 use crate::header::Operation;
-use crate::model::{FragmentId, PieceId};
+use crate::model::{FragmentId, Piece, PieceId, joining};
 use crate::source::Book;
 use crate::states::{self, Promise};
 use anchor::Anchors;
@@ -348,9 +348,7 @@ impl<'a> Weaver<'a> {
         if position >= fragment.replaced && !users.is_empty() {
             notes.push(format!("Used in {}.", list(&users)));
         }
-        if let Some(tag) = &piece.fence.header.joins {
-            notes.push(self.joins(here, tag));
-        }
+        notes.extend(self.joins(piece));
         let mut used = Vec::new();
         for line in piece.fence.lines() {
             let reference = line.reference().and_then(|reference| model.meant(id, reference.name));
@@ -407,20 +405,17 @@ impl<'a> Weaver<'a> {
     }
 
     /// From which chapter on it is part of the program, if that is not this one.
-    fn joins(&self, here: usize, tag: &str) -> String {
-        let there = self
-            .book
-            .sources
-            .iter()
-            .position(|other| states::tag(other.path()) == tag);
-        let Some(there) = there.map(|there| &self.pages[there]) else {
-            return format!("Joins the program at {tag}.");
-        };
-        let url = relative(&self.pages[here].path, &there.path);
-        match self.target {
+    fn joins(&self, piece: &Piece) -> Option<String> {
+        let there = joining(&self.book.sources, piece.source, &piece.fence)?;
+        if there == piece.source {
+            return None;
+        }
+        let (here, there) = (&self.pages[piece.source], &self.pages[there]);
+        let url = relative(&here.path, &there.path);
+        Some(match self.target {
             Target::Markdown => format!("Joins the program at [{}]({url}).", markdown_text(&there.title)),
             _ => format!("Joins the program at <a href=\"{url}\">{}</a>.", escape(&there.title)),
-        }
+        })
     }
 
     /// A link to where a fragment is defined, by which a script can also find the target of `<<name>>`.

@@ -37,7 +37,8 @@ impl Transcript {
     pub fn whole(&self) -> String {
         let command = match &self.command {
             Command::InVm(command) => command,
-            Command::Make(arguments) => &arguments.join(" "),
+            // As of which chapter is said elsewhere.
+            Command::Make(arguments) => &arguments[..2].join(" "),
         };
         format!("{command}\n{}", self.printed.join("\n"))
     }

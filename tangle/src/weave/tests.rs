@@ -94,6 +94,42 @@ fn lists_and_quotations_stay_whole() {
 }
 
 #[test]
+fn plumbing_is_closed_wherever_it_stands() {
+    let chapters = [
+        (
+            "a.md",
+            "```c file=x\n<<one>>\n```\n\n- > ```rust fold joins=b #one\n  > 1;\n  > ```\n\n```c joins=a #alone file=y\n```\n",
+        ),
+        ("b.md", "# B\n"),
+    ];
+    let (woven, _) = weave(Target::Html, &chapters);
+    let html = &woven[0];
+    for expected in [
+        "- > <details class=\"tangle\" id=\"frag-one\">\n  > <summary class=\"tangle-head\"><a ",
+        "\u{a7}2</span></summary>\n  > \n  > ```rust,noplayground\n  > 1;\n  > ```\n  > \n  > <div class=\"tangle-foot\">\n",
+        "  > <span>Joins the program at <a href=\"b.md\">About b.md</a>.</span>\n  > </div>\n  > </details>\n",
+        "<div class=\"tangle\" id=\"frag-alone\">",
+    ] {
+        assert!(html.contains(expected), "{expected}\n{html}");
+    }
+    // A chapter need not say that it joins itself.
+    assert_eq!(html.matches("Joins").count(), 1, "{html}");
+    let (woven, _) = weave(Target::Markdown, &chapters);
+    assert!(woven[0].contains("- > **one**\n  > \n  > ```rust\n"), "{}", woven[0]);
+    assert!(
+        woven[0].contains("Joins the program at [About b.md](b.md)."),
+        "{}",
+        woven[0]
+    );
+    let (woven, _) = weave(Target::Test, &chapters);
+    assert!(
+        woven[0].contains("- > ```rust,ignore\n  > 1;\n  > ```\n"),
+        "{}",
+        woven[0]
+    );
+}
+
+#[test]
 fn rust_lines_that_mdbook_would_hide_are_shown() {
     let text = "```rust file=a.rs\n  # a\n#\n##b\n#[c]\n#!d\n```\n";
     let (woven, extras) = weave(Target::Html, &[("a.md", text)]);

@@ -248,6 +248,18 @@ fn a_renamed_book_becomes_the_same_files() {
 }
 
 #[test]
+fn what_a_fence_says_of_itself_outlives_its_name() {
+    let mut editor = editor();
+    let text = fs::read_to_string(editor.path(TWO)).unwrap();
+    let text = text.replacen("rust #what a counter is", "rust fold joins=two #what a counter is", 1);
+    fs::write(editor.path(TWO), text).unwrap();
+    editor.open(TWO);
+    let edit = rename(&mut editor, TWO, &at(2, 24), "the counter").unwrap();
+    let text = editor.apply(TWO, &edit["changes"][editor.uri(TWO)]);
+    assert!(text.contains("rust fold joins=two #the counter\n"), "{text}");
+}
+
+#[test]
 fn a_name_that_is_taken_or_no_name_is_refused() {
     let mut editor = editor();
     editor.open(TWO);
