@@ -27,5 +27,7 @@ pub fn all() -> Vec<Case> {
 
 /// Cases that may stop the machine: not among all.
 pub fn dangerous() -> Vec<Case> {
-    stale::cases()
+    let mut cases = stale::cases();
+    cases.extend(behaviour::not_understood());
+    cases
 }

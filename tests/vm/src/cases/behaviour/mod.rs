@@ -40,3 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
     .flatten()
     .collect()
 }
+
+pub(super) fn not_understood() -> Vec<Case> {
+    pair::not_understood()
+}
