@@ -41,6 +41,6 @@ pub(super) fn cases() -> Vec<Case> {
     .collect()
 }
 
-pub(super) fn not_understood() -> Vec<Case> {
-    pair::not_understood()
+pub(super) fn seldom() -> Vec<Case> {
+    pair::seldom()
 }

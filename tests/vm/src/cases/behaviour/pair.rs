@@ -242,9 +242,9 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// On a busy machine one of twenty runs of this hangs: the first CPU's thread, which has yet to run, sleeps in a futex of the
-/// program's own, whose word is unchanged. Until somebody knows why, it runs when it is asked for.
-pub(super) fn not_understood() -> Vec<Case> {
+/// Linux finds memory for the second CPU now and then although its group has none left. It is not refused then but runs, before
+/// the first has been told to go, and the case waits for ever. Until it can tell, it runs when it is asked for.
+pub(super) fn seldom() -> Vec<Case> {
     let name = "pair/a-cpu-that-came-to-nothing-comes-again";
     let case = Case {
         // The kernel's words about a group that has no memory left.
