@@ -32,7 +32,7 @@ pub fn tests() -> Vec<Case> {
             same("echo after hello with words", &answers[3], &echoed(""))?;
             same("echo with fewer words than before", &answers[4], &echoed(&last))
         }),
-        Case::new("short buffer", || {
+        Case::new("short-buffer", || {
             let offset = random() % 4000;
             let rest = word(40);
             for len in [1, 7, 3 + random() % 20] {
@@ -43,7 +43,7 @@ pub fn tests() -> Vec<Case> {
             let words = format!("data {offset} 90 {}", word(10));
             poked(&words, words.len(), Some(offset))
         }),
-        Case::new("two pages", || {
+        Case::new("two-pages", || {
             for border in [4096, 8192] {
                 for before in [1, 3 + random() % 30] {
                     let words = format!("data {} 100 {}", border - before, word(50));
