@@ -31,6 +31,19 @@ pub struct Extended {
     fingerprint: String,
 }
 
+impl Extended {
+    /// A book whose first `own` chapters are the book's, read already.
+    #[must_use]
+    pub fn of(book: Book, program: Program, own: usize) -> Self {
+        Self {
+            book,
+            program,
+            own,
+            fingerprint: String::new(),
+        }
+    }
+}
+
 /// Reads the book and puts the `more` chapters (path and text) after it.
 ///
 /// # Errors
