@@ -63,6 +63,11 @@ impl Documents {
         }
     }
 
+    /// The files of all of them, in no order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.keys().map(PathBuf::as_path)
+    }
+
     /// The open text of the file at `path`.
     pub fn get(&self, path: &Path) -> Option<&Document> {
         self.0.get(&real(path))

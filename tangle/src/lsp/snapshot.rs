@@ -1,20 +1,25 @@
 //! The book at one moment, as the editor shows it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::ops;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, StripPrefixError};
 
 use lsp_types::{Location, Position, Range, Uri};
 
 use super::documents::{Documents, real};
+use super::edition::Edition;
 use super::encoding::Encoding;
 use super::uri;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::disk::{Error, Inputs};
+use crate::disk::Error;
 use crate::map::Span;
 use crate::model::{FragmentId, Model, Piece, PieceId};
 use crate::source::{Book, Place, Source};
 use crate::tangle;
+
+/// Where students work, in the directory of labs.
+const WORK: &str = "work";
 
 /// Everything that is known about the book.
 #[derive(Debug)]
@@ -33,6 +38,10 @@ pub struct Snapshot {
     pub diagnostics: Vec<Diagnostic>,
     /// The files by path, relative to `out`; `None` if what is wrong leaves them without a meaning.
     pub outputs: Option<BTreeMap<String, Output>>,
+    /// The number of the chapter that is a lab.
+    pub lab: Option<usize>,
+    /// Where labs are.
+    labs: Option<PathBuf>,
     /// The chapters as the editor names them, and the real paths of their files.
     names: Vec<(Uri, PathBuf)>,
 }
@@ -49,20 +58,24 @@ pub struct Output {
 }
 
 impl Snapshot {
-    /// Reads the book in `root`: what is open from the editor, the rest from the disk.
-    pub fn take(root: &Path, out: Option<&Path>, encoding: Encoding, documents: &Documents) -> Result<Self, Error> {
-        let project = Inputs::read_through(root, |path| documents.read(path))?.project()?;
+    /// Reads the chapters of `edition`: what is open from the editor, the rest from the disk.
+    pub fn take(edition: &Edition, encoding: Encoding, documents: &Documents) -> Result<Self, Error> {
+        let inputs = edition.inputs(|path| documents.read(path))?;
+        let labs = inputs.labs();
+        let project = inputs.project()?;
         let (model, diagnostics) = crate::examine(&project.book);
         let sound = !diagnostics.iter().any(|diagnostic| senseless(diagnostic.code));
         let names = project.book.sources.iter().map(|source| {
-            let path = root.join(source.path());
+            let path = project.root.join(source.path());
             let open = documents.get(&path).map(|document| document.uri.clone());
             (open.unwrap_or_else(|| uri::from_path(&path)), real(&path))
         });
         Ok(Self {
             names: names.collect(),
             outputs: sound.then(|| outputs(&model)),
-            out: out.map_or(project.out, Path::to_owned),
+            lab: edition.lab.as_ref().map(|_| project.book.sources.len() - 1),
+            labs,
+            out: project.out,
             root: project.root,
             book: project.book,
             encoding,
@@ -78,6 +91,25 @@ impl Snapshot {
         self.names
             .iter()
             .position(|(name, known)| name == uri || *known == path)
+    }
+
+    /// Whether a chapter is what this book is open for.
+    pub fn is_own(&self, chapter: usize) -> bool {
+        self.lab.is_none_or(|lab| lab == chapter)
+    }
+
+    /// The lab in the file at `path`, relative to `root`, if it is one: no chapter, and in the directory of labs or in the
+    /// one in it where students work, which may be a link to anywhere.
+    pub fn lab(&self, path: &Path) -> Option<String> {
+        let labs = self.labs.as_ref()?;
+        if path.extension() != Some(OsStr::new("md")) || self.names.iter().any(|(_, known)| known == path) {
+            return None;
+        }
+        let below = path.strip_prefix(real(labs)).map(Path::to_owned);
+        let below = below.or_else(|_| Ok(Path::new(WORK).join(path.strip_prefix(real(&labs.join(WORK)))?)));
+        let below: Result<_, StripPrefixError> = below;
+        let path = labs.join(below.ok()?);
+        Some(path.strip_prefix(&self.root).ok()?.to_str()?.to_owned())
     }
 
     /// What the editor calls the chapter of this number.
