@@ -29,6 +29,8 @@ pub enum Code {
     BadPath,
     /// One file's path is another one's directory.
     PathInPath,
+    /// A lab without the form of one.
+    BadLab,
     /// A fragment with a bracket that another one opens or closes.
     UnbalancedFragment,
     /// A fragment that is nothing but a reference to another one.
@@ -54,6 +56,7 @@ impl Code {
             Self::ReferenceNotAlone => "reference-not-alone",
             Self::BadPath => "bad-path",
             Self::PathInPath => "path-in-path",
+            Self::BadLab => "bad-lab",
             Self::UnbalancedFragment => "unbalanced-fragment",
             Self::OnlyAName => "only-a-name",
             Self::NothingSaid => "nothing-said",

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::dialect::Dialect;
+use crate::lab::{self, View};
 use crate::map::{self, LineMap};
 use crate::record::{self, NewBase};
 use crate::source::{Book, Source};
@@ -75,6 +76,8 @@ pub struct Settings {
     pub out: String,
     /// The [`Dialect`]; see [`Dialect::choose`].
     pub dialect: Option<String>,
+    /// The directory of the [labs](crate::lab), relative to the root of the book.
+    pub labs: Option<String>,
     /// What `tangle watch` runs when something changes.
     #[cfg(feature = "watch")]
     pub watch: Vec<crate::watch::Rule>,
@@ -85,6 +88,7 @@ impl Default for Settings {
         Self {
             out: "generated".to_owned(),
             dialect: None,
+            labs: None,
             #[cfg(feature = "watch")]
             watch: Vec::new(),
         }
@@ -100,6 +104,7 @@ pub struct Inputs {
     summary: String,
     source_dir: String,
     out: PathBuf,
+    labs: Option<String>,
     #[cfg(feature = "watch")]
     rules: Vec<crate::watch::Rule>,
     /// Path, relative to `root`, and content.
@@ -154,6 +159,7 @@ impl Inputs {
             out: root.join(config.preprocessor.tangle.out),
             config: config_text,
             dialect,
+            labs: config.preprocessor.tangle.labs,
             #[cfg(feature = "watch")]
             rules: config.preprocessor.tangle.watch,
             summary,
@@ -166,6 +172,34 @@ impl Inputs {
     #[must_use]
     pub fn out(&self) -> &Path {
         &self.out
+    }
+
+    /// The directory of the [labs](crate::lab), if the book has any.
+    #[must_use]
+    pub fn labs(&self) -> Option<PathBuf> {
+        Some(self.root.join(self.labs.as_ref()?))
+    }
+
+    /// Adds the chapter at `path` behind all others, where a lab is read as `view` says.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is a lab whose comments are not in order.
+    pub fn followed_by(mut self, path: &Path, view: View) -> Result<Self, Error> {
+        let bytes = fs::read(path).map_err(|error| Error::Io("read", path.to_owned(), error))?;
+        let shown = shown_below(&self.root, path);
+        // What is no text is told when the others are read as text.
+        let bytes = match String::from_utf8(bytes) {
+            Ok(text) => lab::view(&text, view)
+                .map_err(|faults| {
+                    let (range, what) = faults.into_iter().next().unwrap_or_default();
+                    let line = Source::new("", text.as_str()).line(range.start);
+                    Error::Config(path.to_owned(), format!("line {line}: {what}"))
+                })?
+                .into_bytes(),
+            Err(error) => error.into_bytes(),
+        };
+        self.chapters.push((shown, bytes));
+        Ok(self)
     }
 
     /// What `tangle watch` runs when something changes.
@@ -240,6 +274,38 @@ impl Inputs {
             },
         })
     }
+}
+
+/// The labs in a directory, by number.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn labs(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let error = |error| Error::Io("read", directory.to_owned(), error);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        if lab::number(&path.to_string_lossy()).is_some() && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// `path` as errors and the line map show it: relative to the root of the book, if it lies below that.
+fn shown_below(root: &Path, path: &Path) -> String {
+    let below = || {
+        let root = fs::canonicalize(if root.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            root
+        })
+        .ok()?;
+        let path = fs::canonicalize(path).ok()?;
+        Some(path.strip_prefix(root).ok()?.to_string_lossy().into_owned())
+    };
+    below().unwrap_or_else(|| path.to_string_lossy().into_owned())
 }
 
 impl Project {
