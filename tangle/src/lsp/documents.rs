@@ -63,9 +63,10 @@ impl Documents {
         }
     }
 
-    /// The files of all of them, in no order.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.0.keys().map(PathBuf::as_path)
+    /// All of them with the real paths of their files, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Path, &str)> {
+        let documents = self.0.iter();
+        documents.map(|(path, document)| (path.as_path(), document.text.as_str()))
     }
 
     /// The open text of the file at `path`.

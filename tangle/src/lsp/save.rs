@@ -13,7 +13,11 @@ use crate::tangle;
 /// # Errors
 /// When a file cannot be read or written, or was edited by hand.
 pub fn tangle(edition: &Edition) -> Result<Vec<String>, Error> {
-    let inputs = edition.inputs(|path| fs::read(path))?;
+    let reading = edition.read(|path| fs::read(path))?;
+    if !reading.broken.is_empty() {
+        return Ok(Vec::new());
+    }
+    let inputs = reading.inputs;
     let fingerprint = inputs.fingerprint();
     let out = inputs.out().to_owned();
     if record::up_to_date(&out, &fingerprint).is_some() {

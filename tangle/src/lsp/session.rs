@@ -135,10 +135,9 @@ impl Session {
                 Event::ClientGone => return false,
                 Event::Analyzer(generation, message) => self.heard(generation, message),
                 Event::AnalyzerGone(generation) => {
-                    if let Some(downstream) = self.analyzers().find(|analyzer| analyzer.is_current(generation)) {
-                        downstream.gone();
-                        self.unpublished = true;
-                    }
+                    let current = self.analyzers().filter(|analyzer| analyzer.is_current(generation));
+                    current.for_each(Downstream::gone);
+                    self.unpublished = true;
                 }
             }
         }
@@ -167,9 +166,8 @@ impl Session {
     fn begin(&mut self) {
         let Some(root) = &self.root else { return };
         let edition = Edition {
-            root: root.clone(),
-            lab: None,
             out: self.desk.options.out.clone(),
+            ..Edition::book(root)
         };
         self.books.push(Book::open(edition, &self.desk));
         self.unpublished = true;
@@ -193,23 +191,21 @@ impl Session {
         let Some(book) = self.books.first().and_then(Book::now).cloned() else {
             return;
         };
-        let labs: Vec<_> = self.desk.documents.paths().filter_map(|path| book.lab(path)).collect();
+        let labs = book.labs(&self.desk.documents);
         let (books, closed) = std::mem::take(&mut self.books)
             .into_iter()
-            .partition(|book| book.edition.lab.as_ref().is_none_or(|lab| labs.contains(lab)));
+            .partition(|book| book.edition.lab.is_none() || labs.contains(&book.edition));
         self.books = books;
-        for book in closed {
-            if let Some(mut downstream) = book.downstream {
-                downstream.dismiss();
+        for downstream in closed.into_iter().filter_map(|book| book.downstream) {
+            downstream.dismiss();
+        }
+        for edition in labs {
+            if self.books.iter().all(|book| book.edition != edition) {
+                self.books.push(Book::open(edition, &self.desk));
             }
         }
-        for lab in labs {
-            let lab = Some(lab);
-            if self.books.iter().all(|book| book.edition.lab != lab) {
-                let (root, out) = (book.root.clone(), None);
-                self.books.push(Book::open(Edition { root, lab, out }, &self.desk));
-            }
-        }
+        // The order of the editor's texts is none.
+        self.books.sort_by(|one, other| one.edition.rank().cmp(&other.edition.rank()));
     }
 
     /// The text at `uri` is another one now.
@@ -314,7 +310,7 @@ impl Session {
                 self.touch(saved.as_ref());
                 self.refresh();
                 for book in concerned(&mut self.books, saved.as_ref()) {
-                    book.tangle(&self.desk);
+                    book.save(&self.desk);
                 }
             }
             note::DidChangeWatchedFiles::METHOD => self.touch(None),
@@ -357,14 +353,12 @@ impl Session {
     }
 }
 
-/// The books that change with the text at `uri`: the one of a lab, or all of them, since all have the other chapters.
+/// The books that change with the text at `uri`: those with that chapter, or all if it is none, as it may become one.
 fn concerned<'a>(books: &'a mut [Book], uri: Option<&Uri>) -> impl Iterator<Item = &'a mut Book> {
-    let first = uri.and_then(|uri| books.iter().position(|book| book.has(uri)));
-    let lab = first.filter(|first| books[*first].edition.lab.is_some());
-    let numbered = books.iter_mut().enumerate();
-    numbered
-        .filter(move |(number, _)| lab.is_none_or(|lab| lab == *number))
-        .map(|(_, book)| book)
+    let known = uri.filter(|uri| books.iter().any(|book| book.has(uri))).cloned();
+    books
+        .iter_mut()
+        .filter(move |book| known.as_ref().is_none_or(|uri| book.has(uri)))
 }
 
 /// The settings of the analyzer among those of the editor.

@@ -1,9 +1,8 @@
 //! The book at one moment, as the editor shows it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::ops;
-use std::path::{Path, PathBuf, StripPrefixError};
+use std::path::PathBuf;
 
 use lsp_types::{Location, Position, Range, Uri};
 
@@ -13,13 +12,11 @@ use super::encoding::Encoding;
 use super::uri;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::disk::Error;
+use crate::lab;
 use crate::map::Span;
 use crate::model::{FragmentId, Model, Piece, PieceId};
 use crate::source::{Book, Place, Source};
 use crate::tangle;
-
-/// Where students work, in the directory of labs.
-const WORK: &str = "work";
 
 /// Everything that is known about the book.
 #[derive(Debug)]
@@ -40,8 +37,14 @@ pub struct Snapshot {
     pub outputs: Option<BTreeMap<String, Output>>,
     /// The number of the chapter that is a lab.
     pub lab: Option<usize>,
+    /// The number of the first chapter that this edition is about.
+    own: usize,
+    /// The parts of it that are not in the view.
+    hidden: Vec<ops::Range<usize>>,
     /// Where labs are.
     labs: Option<PathBuf>,
+    /// Where their files go.
+    labs_out: PathBuf,
     /// The chapters as the editor names them, and the real paths of their files.
     names: Vec<(Uri, PathBuf)>,
 }
@@ -60,11 +63,19 @@ pub struct Output {
 impl Snapshot {
     /// Reads the chapters of `edition`: what is open from the editor, the rest from the disk.
     pub fn take(edition: &Edition, encoding: Encoding, documents: &Documents) -> Result<Self, Error> {
-        let inputs = edition.inputs(|path| documents.read(path))?;
-        let labs = inputs.labs();
-        let project = inputs.project()?;
-        let (model, diagnostics) = crate::examine(&project.book);
-        let sound = !diagnostics.iter().any(|diagnostic| senseless(diagnostic.code));
+        let reading = edition.read(|path| documents.read(path))?;
+        let (labs, labs_out) = (reading.inputs.labs(), reading.inputs.labs_out());
+        let project = reading.inputs.project()?;
+        let lab = edition.lab.as_ref().map(|_| project.book.sources.len() - 1);
+        let (model, mut diagnostics) = crate::examine(&project.book);
+        let broken = lab::diagnostics(lab.unwrap_or_default(), reading.broken);
+        let sound = broken.is_empty() && !diagnostics.iter().any(|diagnostic| senseless(diagnostic.code));
+        if broken.is_empty() {
+            diagnostics.extend(lab::diagnostics(lab.unwrap_or_default(), reading.form));
+        } else {
+            // What is wrong with it as one piece is nobody's mistake.
+            diagnostics = broken;
+        }
         let names = project.book.sources.iter().map(|source| {
             let path = project.root.join(source.path());
             let open = documents.get(&path).map(|document| document.uri.clone());
@@ -73,8 +84,11 @@ impl Snapshot {
         Ok(Self {
             names: names.collect(),
             outputs: sound.then(|| outputs(&model)),
-            lab: edition.lab.as_ref().map(|_| project.book.sources.len() - 1),
+            lab,
+            own: reading.own,
+            hidden: reading.hidden,
             labs,
+            labs_out,
             out: project.out,
             root: project.root,
             book: project.book,
@@ -93,23 +107,26 @@ impl Snapshot {
             .position(|(name, known)| name == uri || *known == path)
     }
 
-    /// Whether a chapter is what this book is open for.
+    /// Whether a chapter is what this edition is about: any of the book, or what is behind it.
     pub fn is_own(&self, chapter: usize) -> bool {
-        self.lab.is_none_or(|lab| lab == chapter)
+        chapter >= self.own
     }
 
-    /// The lab in the file at `path`, relative to `root`, if it is one: no chapter, and in the directory of labs or in the
-    /// one in it where students work, which may be a link to anywhere.
-    pub fn lab(&self, path: &Path) -> Option<String> {
-        let labs = self.labs.as_ref()?;
-        if path.extension() != Some(OsStr::new("md")) || self.names.iter().any(|(_, known)| known == path) {
-            return None;
-        }
-        let below = path.strip_prefix(real(labs)).map(Path::to_owned);
-        let below = below.or_else(|_| Ok(Path::new(WORK).join(path.strip_prefix(real(&labs.join(WORK)))?)));
-        let below: Result<_, StripPrefixError> = below;
-        let path = labs.join(below.ok()?);
-        Some(path.strip_prefix(&self.root).ok()?.to_str()?.to_owned())
+    /// Whether a position of a chapter is in the view of it that this book has.
+    pub fn shows(&self, chapter: usize, position: Position) -> bool {
+        let offset = self.offset(chapter, position);
+        !self.hidden.iter().any(|hidden| self.lab == Some(chapter) && hidden.contains(&offset))
+    }
+
+    /// The editions of the book with the labs that are open.
+    pub fn labs(&self, documents: &Documents) -> Vec<Edition> {
+        let Some(labs) = &self.labs else { return Vec::new() };
+        let mut editions = Edition::with_labs(&self.root, labs, &self.labs_out, documents);
+        editions.retain(|edition| {
+            let path = edition.lab.as_ref().map(|lab| &lab.path);
+            !self.names.iter().any(|(_, chapter)| Some(chapter) == path)
+        });
+        editions
     }
 
     /// What the editor calls the chapter of this number.

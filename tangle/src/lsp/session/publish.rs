@@ -15,12 +15,13 @@ impl Session {
             return;
         }
         let mut all: BTreeMap<String, (Uri, Vec<Diagnostic>)> = BTreeMap::new();
-        let mut add = |uri: &Uri, diagnostic: Diagnostic| {
+        let mut add = |uri: &Uri, mut diagnostic: Diagnostic, note: &str| {
             let (_, known) = all
                 .entry(uri.as_str().to_owned())
                 .or_insert_with(|| (uri.clone(), Vec::new()));
             // A fragment that is used in two files has its mistakes twice, and one that is in two books as well.
             if !known.contains(&diagnostic) {
+                diagnostic.message.push_str(note);
                 known.push(diagnostic);
             }
         };

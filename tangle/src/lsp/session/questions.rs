@@ -1,5 +1,7 @@
 //! What the editor asks, and who knows the answer.
 
+use std::rc::Rc;
+
 use lsp_server::{ErrorCode, Request, RequestId, ResponseError};
 use lsp_types::request::{self as ask, Request as _};
 use lsp_types::{
@@ -83,6 +85,7 @@ impl Session {
             None => self.find_book(&start),
         }
         self.desk.options.out = self
+            .desk
             .options
             .out
             .as_deref()
@@ -137,7 +140,10 @@ impl Session {
             }
             ask::PrepareRenameRequest::METHOD => refusable(rename::prepare(&now, target.as_ref())),
             ask::Rename::METHOD => match parse::<RenameParams>(params) {
-                Some(params) => refusable(rename::rename(&now, target.as_ref(), &params.new_name)),
+                Some(params) => {
+                    let others = self.others(&now);
+                    refusable(rename::rename(&now, target.as_ref(), &params.new_name, &others))
+                }
                 None => invalid(),
             },
             _ => self.about_chapter(&now, method, params),
@@ -147,7 +153,19 @@ impl Session {
     /// The number of the book that a question is about. Chapters that all of them have are those of the first.
     fn asked(&self, params: &Value) -> Option<usize> {
         let document: Uri = parse(params["textDocument"]["uri"].clone())?;
-        self.books.iter().position(|book| book.has(&document))
+        let position: Option<Position> = parse(params["position"].clone()).or_else(|| parse(params["range"]["start"].clone()));
+        // In one view of a lab is what the other has not.
+        let shown = self.books.iter().position(|book| book.shows(&document, position));
+        shown.or_else(|| self.books.iter().position(|book| book.has(&document)))
+    }
+
+    /// The other editions in which what is renamed in `now` has another name, too: of a lab the other view, of the book all labs.
+    fn others(&self, now: &Rc<Snapshot>) -> Vec<Rc<Snapshot>> {
+        let all = self.books.iter().filter_map(Book::now);
+        let others = all.filter(|other| !Rc::ptr_eq(now, other));
+        let lab = now.lab.map(|lab| now.uri(lab));
+        let same = others.filter(|other| lab.is_none_or(|lab| other.chapter(lab).is_some()));
+        same.cloned().collect()
     }
 
     /// Answers about a fragment, or passes a question about code on.
