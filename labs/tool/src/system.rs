@@ -235,7 +235,13 @@ impl System {
         let mut missing = Vec::new();
         for part in &PARTS {
             let product = self.payload.join(part.product);
-            if !copy(&part.stored(course, files), &product)? {
+            let stored = part.stored(course, files);
+            if copy(&stored, &product)? {
+                // What the compiler had to say of it then is still true.
+                for line in fs::read_to_string(warnings_of(&stored)).unwrap_or_default().lines() {
+                    setting.hears(line);
+                }
+            } else {
                 missing.push(part);
             }
         }
@@ -262,13 +268,19 @@ impl System {
         };
         let end = job::run(make, &limits, Some(&log), &setting.stop, |line| said.push(line.to_owned()))?;
         if end.success() {
-            // The warnings of what was built.
-            for line in &said {
+            let warnings = warnings(&said);
+            for line in warnings.lines() {
                 setting.hears(line);
             }
             for part in missing {
-                let product = self.payload.join(part.product);
-                copy(&product, &part.stored(course, files))?;
+                let stored = part.stored(course, files);
+                // Which part they are about, nobody knows if there is more than one.
+                if !warnings.is_empty() {
+                    let path = warnings_of(&stored);
+                    fs::create_dir_all(store(course)).at("create", &path)?;
+                    fs::write(&path, &warnings).at("write", &path)?;
+                }
+                copy(&self.payload.join(part.product), &stored)?;
             }
             return Ok(());
         }
@@ -285,6 +297,26 @@ impl System {
         }
         Err(Trouble::Mistakes { shown, log: Some(log) })
     }
+}
+
+/// Beside what was built, where it is stored, what was said of it.
+fn warnings_of(stored: &Path) -> PathBuf {
+    let mut name = stored.as_os_str().to_owned();
+    name.push(".warnings");
+    name.into()
+}
+
+/// What compilers said, if there is a warning in it: cargo tells of its progress, too.
+fn warnings(said: &[String]) -> String {
+    let plain = |line: &str| anstream::adapter::strip_str(line).to_string();
+    if !said.iter().any(|line| plain(line).trim_start().starts_with("warning")) {
+        return String::new();
+    }
+    let progress = ["Compiling ", "Finished ", "Downloading ", "Downloaded ", "Updating ", "Locking ", "Blocking "];
+    said.iter()
+        .filter(|line| !progress.iter().any(|word| plain(line).trim_start().starts_with(word)))
+        .flat_map(|line| [line.as_str(), "\n"])
+        .collect()
 }
 
 /// Whether make says only that somebody else has said what is wrong.
