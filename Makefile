@@ -242,8 +242,9 @@ parts: $(call part,launcher/main.rs,launcher) $(call part,guest/Cargo.toml,guest
 $(tangle_bin):
 	$(Q)$(MAKE) tangle
 
-# Static, since the VM has no C library.
+# Static, since the VM has no C library. What the book's own was linked with need not be compiled again for other systems.
 launcher: | $(tangle_bin)
+	$(if $(SYSTEM),$(Q)[ -d $(built)/$(target) -o ! -d target/$(target) ] || { mkdir -p $(built) && cp -a target/$(target) target/release $(built); })
 	$(Q)+scripts/part $(like_book) --lock $(built)/.part.lock launcher $(code) $(launcher) $(payload) \
 		$(wrap) cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
 		--manifest-path $(manifest) --target-dir $(built) \
