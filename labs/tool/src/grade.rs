@@ -170,7 +170,7 @@ pub fn build(course: &Course, submission: &Submission, dir: &Path, setting: &Set
     }
     setting.stop.check()?;
     let system = System::at(dir);
-    system.write(course, &extended)?;
+    system.write(&extended)?;
     system.build(course, &files, setting)?;
     Ok((extended, system))
 }

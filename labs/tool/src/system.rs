@@ -161,9 +161,9 @@ struct Part {
 }
 
 impl Part {
-    /// Changes when its code does.
-    fn key(&self, files: &Files) -> String {
-        let mut all = String::new();
+    /// Changes when its code does, or what it is built with (`recipe`).
+    fn key(&self, files: &Files, recipe: &str) -> String {
+        let mut all = recipe.to_owned();
         for (path, text) in files {
             if self.directories.iter().any(|directory| path.starts_with(directory)) {
                 all.push_str(&format!("{path}\n{}\n{text}", text.len()));
@@ -175,7 +175,12 @@ impl Part {
     /// Where the store keeps it.
     fn stored(&self, course: &Course, files: &Files) -> PathBuf {
         let name = self.product.rsplit('/').next().unwrap_or(self.product);
-        store(course).join(format!("{}-{}", self.key(files), name))
+        // The Launcher's libraries, and for which kernel the module is.
+        let recipe: String = ["Cargo.toml", "scripts/lib.sh", "scripts/module-build"]
+            .iter()
+            .map(|path| fs::read_to_string(course.root.join(path)).unwrap_or_default())
+            .collect();
+        store(course).join(format!("{}-{}", self.key(files, &recipe), name))
     }
 }
 
@@ -210,7 +215,7 @@ impl System {
     ///
     /// # Errors
     /// When one cannot be written.
-    pub fn write(&self, course: &Course, extended: &Extended) -> Result<()> {
+    pub fn write(&self, extended: &Extended) -> Result<()> {
         let out = self.dir.join("generated");
         let lines = extended
             .program
@@ -219,13 +224,6 @@ impl System {
         // Nobody is meant to write there: an edit is no reason to stop.
         disk::write(&out, &extended.program.tangled, &lines, Mode::Force)?;
         record::write_stamp(&out, &extended.fingerprint, &lines).at("write", &out)?;
-        let package = package(&course.root)?;
-        let path = self.dir.join("Cargo.toml");
-        if fs::read_to_string(&path).ok().as_ref() != Some(&package) {
-            let lock = course.root.join("Cargo.lock");
-            fs::copy(&lock, self.dir.join("Cargo.lock")).at("copy", &lock)?;
-            fs::write(&path, package).at("write", &path)?;
-        }
         Ok(())
     }
 
@@ -248,11 +246,12 @@ impl System {
             setting.says(&format!("building the {}", part.target));
         }
         let log = self.dir.join("build.log");
-        let mut make = setting.command("make");
+        // scripts/system puts beside the code what it is built with; then make builds parts by their names.
+        let mut make = setting.command("sh");
         make.current_dir(&course.root)
-            .arg("-j2")
-            .args(missing.iter().map(|part| part.target))
-            .arg(format!("SYSTEM={}", self.dir.display()));
+            .args(["-c", "scripts/system \"$0\" && exec make -j2 \"$@\" SYSTEM=\"$0\""])
+            .arg(&self.dir)
+            .args(missing.iter().map(|part| part.target));
         if setting.colours {
             make.env("CARGO_TERM_COLOR", "always");
         }
@@ -339,28 +338,6 @@ pub fn keep_the_books(course: &Course) -> Result<()> {
     Ok(())
 }
 
-/// The book's own package without what tangles and the other members of its workspace: a system is tangled already.
-fn package(root: &Path) -> Result<String> {
-    let path = root.join("Cargo.toml");
-    let text = fs::read_to_string(&path).at("read", &path)?;
-    Ok(without_tangle(&text))
-}
-
-fn without_tangle(manifest: &str) -> String {
-    let mut out = String::new();
-    let mut skipping = false;
-    for line in manifest.lines() {
-        if line.starts_with('[') {
-            skipping = line == "[build-dependencies]";
-        }
-        if !skipping && !line.starts_with("build = ") && !line.starts_with("members = ") {
-            out.push_str(line);
-            out.push('\n');
-        }
-    }
-    out
-}
-
 /// How long a build may take where nobody says otherwise: a slow machine compiles everything in a few minutes.
 pub const BUILD_TIME: Duration = Duration::from_secs(1200);
 
@@ -406,18 +383,10 @@ mod tests {
         let one = files(&[("module/a.rs", "1"), ("abi/a.rs", "2"), ("launcher/b.rs", "3")]);
         let mut two = one.clone();
         two.insert("launcher/b.rs".to_owned(), "4".to_owned());
-        assert_eq!(module.key(&one), module.key(&two));
-        assert_ne!(launcher.key(&one), launcher.key(&two));
+        assert_eq!(module.key(&one, ""), module.key(&two, ""));
+        assert_ne!(launcher.key(&one, ""), launcher.key(&two, ""));
         two.insert("abi/a.rs".to_owned(), "5".to_owned());
-        assert_ne!(module.key(&one), module.key(&two));
-        assert_ne!(guest.key(&one), guest.key(&two));
-    }
-
-    #[test]
-    fn the_package_of_a_system_tangles_nothing() {
-        let package = without_tangle(
-            "[package]\nname = \"lguest\"\nbuild = \"build.rs\"\n\n[build-dependencies]\n# It.\ntangle = {}\n\n[workspace]\nmembers = [\"tangle\"]\n",
-        );
-        assert_eq!(package, "[package]\nname = \"lguest\"\n\n[workspace]\n");
+        assert_ne!(module.key(&one, ""), module.key(&two, ""));
+        assert_ne!(guest.key(&one, ""), guest.key(&two, ""));
     }
 }
