@@ -248,9 +248,9 @@ impl Graders {
             Err(why) => ("not read", why),
         };
         let all = [
-            &self.common,
+            self.common.as_str(),
             lab,
-            self.labs.get(lab).map_or("", String::as_str),
+            self.labs.get(lab).map(String::as_str).unwrap_or_default(),
             kind,
             text,
         ];

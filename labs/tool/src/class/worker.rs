@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Finding;
 use crate::course::Course;
 use crate::grade::{self, News, Setting, Submission};
-use crate::job::Stop;
+use crate::job::{self, Limits, Stop};
 use crate::lab::Lab;
 use crate::trouble::{At, Result, Trouble};
 
@@ -53,6 +53,7 @@ pub fn run(course: &Course, lab: &Lab, one: &One, stop: &Stop) -> Result<Finding
     // Where the VM's logs go, and where the Launcher is compiled: with the libraries that the book's own was compiled with.
     let vm = one.system.join("vm");
     fs::create_dir_all(&vm).at("create", &vm)?;
+    seed(course, one, stop)?;
     let verdict = one.dir.join("verdict");
     let mut setting = Setting {
         stop: stop.clone(),
@@ -80,6 +81,21 @@ pub fn run(course: &Course, lab: &Lab, one: &One, stop: &Stop) -> Result<Finding
         }
         Ok(grade) => Ok(Finding::Grade(Box::new(grade))),
     }
+}
+
+/// Puts the libraries that the book's own Launcher was compiled with where this one is compiled. Without them it only takes longer.
+fn seed(course: &Course, one: &One, stop: &Stop) -> Result<()> {
+    let built = one.system.join("built");
+    fs::create_dir_all(&built).at("create", &built)?;
+    for directory in ["release", "x86_64-unknown-linux-gnu"] {
+        let from = course.root.join("target").join(directory);
+        if from.is_dir() {
+            let mut copy = job::command("cp");
+            copy.args(["--archive", "--reflink=auto", "--"]).arg(from).arg(&built);
+            job::run(copy, &Limits::default(), None, stop, |_| {})?;
+        }
+    }
+    Ok(())
 }
 
 /// The words before each command that builds or boots what the student wrote. It ends with this program, too.
