@@ -320,6 +320,28 @@ pub fn labs(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
+/// What there is to read in the directory of the labs: its README, the labs, everything else.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn pages_of_labs(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let error = |error| Error::Io("read", directory.to_owned(), error);
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(directory).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        if path.extension().is_some_and(|extension| extension == "md") && path.is_file() {
+            pages.push(path);
+        }
+    }
+    let rank = |path: &Path| match path.file_name() {
+        Some(name) if name == "README.md" => 0,
+        _ if lab::number(&path.to_string_lossy()).is_some() => 1,
+        _ => 2,
+    };
+    pages.sort_by_key(|path| (rank(path), path.clone()));
+    Ok(pages)
+}
+
 /// `path` as errors and the line map show it: relative to the root of the book, if it lies below that.
 fn shown_below(root: &Path, path: &Path) -> String {
     let below = || {

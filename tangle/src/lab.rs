@@ -263,7 +263,8 @@ pub fn front_matter(text: &str) -> (usize, Vec<(&str, &str)>) {
 pub fn number(path: &str) -> Option<&str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let (number, rest) = name.split_once('-')?;
-    (number.len() == 2 && number.bytes().all(|byte| byte.is_ascii_digit()) && rest.ends_with(".md")).then_some(number)
+    rest.strip_suffix(".md")?;
+    (number.len() == 2 && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(number)
 }
 
 /// Reads what a lab, or a student's chapter that began as one, says of itself, and finds what is wrong with its form.
@@ -495,7 +496,7 @@ impl Reader<'_> {
                         .for_each(|cell| cell.push(text.to_string()));
                 }
                 Event::End(TagEnd::TableRow) => {
-                    self.row(&row, &codes, range.start + body.start..range.end + body.start)
+                    self.row(&row, &codes, range.start + body.start..range.end + body.start);
                 }
                 _ => {}
             }

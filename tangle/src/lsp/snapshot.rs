@@ -201,7 +201,7 @@ impl Snapshot {
 fn senseless(code: Code) -> bool {
     matches!(
         code,
-        Code::UnterminatedFence | Code::CyclicFragment | Code::BadPath | Code::PathInPath
+        Code::UnterminatedFence | Code::CyclicFragment | Code::TooLarge | Code::BadPath | Code::PathInPath
     )
 }
 
