@@ -8,6 +8,8 @@
 mod common;
 
 use common::{Machine, System, clean, make, top, transcript};
+use std::sync::Mutex;
+use std::thread;
 use std::time::Instant;
 use transcript::Transcript;
 
@@ -89,6 +91,25 @@ fn keeps_its_promise(tag: &str, shown: &[&Transcript]) -> Result<(), String> {
     Err(ran.tell(untrue.join("\n\n")))
 }
 
+/// Sees whether a chapter keeps what it promises, and says so.
+fn keeps(tag: &str, promise: Promise, transcripts: &[Transcript]) -> Result<(), String> {
+    let begun = Instant::now();
+    let shown: Vec<&Transcript> = transcripts
+        .iter()
+        .filter(|one| one.as_of.as_deref() == Some(tag))
+        .collect();
+    let (kept, what) = match promise {
+        Promise::Runs => (keeps_its_promise(tag, &shown), "runs"),
+        Promise::Tests => (passes_its_tests(tag, &shown), "tested"),
+    };
+    println!(
+        "{} {tag}: {:.1} s",
+        if kept.is_ok() { what } else { "FAIL" },
+        begun.elapsed().as_secs_f32()
+    );
+    kept
+}
+
 #[test]
 fn every_chapter_that_promises_to_run_does() {
     let transcripts = transcript::all();
@@ -100,26 +121,23 @@ fn every_chapter_that_promises_to_run_does() {
             "{chosen} is not the tag of a chapter that promises anything"
         );
     }
-    let mut broken = Vec::new();
-    for (tag, promise) in tags {
-        let begun = Instant::now();
-        let shown: Vec<&Transcript> = transcripts
-            .iter()
-            .filter(|one| one.as_of.as_ref() == Some(&tag))
-            .collect();
-        let (kept, what) = match promise {
-            Promise::Runs => (keeps_its_promise(&tag, &shown), "runs"),
-            Promise::Tests => (passes_its_tests(&tag, &shown), "tested"),
-        };
-        println!(
-            "{} {tag}: {:.1} s",
-            if kept.is_ok() { what } else { "FAIL" },
-            begun.elapsed().as_secs_f32()
-        );
-        if let Err(why) = kept {
-            broken.push(format!("as of {tag}: {why}"));
+    // Two at a time: one is compiled while the other boots.
+    let tags = Mutex::new(tags.into_iter());
+    let next = || tags.lock().expect("nobody panics with it").next();
+    let broken = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some((tag, promise)) = next() {
+                    if let Err(why) = keeps(&tag, promise, &transcripts) {
+                        let mut broken = broken.lock().expect("nobody panics with it");
+                        broken.push(format!("as of {tag}: {why}"));
+                    }
+                }
+            });
         }
-    }
+    });
+    let broken = broken.into_inner().expect("nobody panicked with it");
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
 }
 

@@ -23,12 +23,16 @@ pub enum Code {
     UnusedFragment,
     /// A fragment that contains itself.
     CyclicFragment,
+    /// A fragment that becomes more text than any program has.
+    TooLarge,
     /// `<<name>>` with something else on its line.
     ReferenceNotAlone,
     /// A path that leads out of the output directory, or is no path.
     BadPath,
     /// One file's path is another one's directory.
     PathInPath,
+    /// A lab without the form of one.
+    BadLab,
     /// A fragment with a bracket that another one opens or closes.
     UnbalancedFragment,
     /// A fragment that is nothing but a reference to another one.
@@ -51,9 +55,11 @@ impl Code {
             Self::UndefinedFragment => "undefined-fragment",
             Self::UnusedFragment => "unused-fragment",
             Self::CyclicFragment => "cyclic-fragment",
+            Self::TooLarge => "too-large",
             Self::ReferenceNotAlone => "reference-not-alone",
             Self::BadPath => "bad-path",
             Self::PathInPath => "path-in-path",
+            Self::BadLab => "bad-lab",
             Self::UnbalancedFragment => "unbalanced-fragment",
             Self::OnlyAName => "only-a-name",
             Self::NothingSaid => "nothing-said",

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::dialect::Dialect;
+use crate::lab::{self, View};
 use crate::map::{self, LineMap};
 use crate::record::{self, NewBase};
 use crate::source::{Book, Source};
@@ -75,6 +76,11 @@ pub struct Settings {
     pub out: String,
     /// The [`Dialect`]; see [`Dialect::choose`].
     pub dialect: Option<String>,
+    /// The directory of the [labs](crate::lab), relative to the root of the book.
+    pub labs: Option<String>,
+    /// Where `tangle lsp` writes the systems of book and lab, a directory for each lab, relative to the root of the book.
+    #[serde(rename = "labs-out")]
+    pub labs_out: String,
     /// What `tangle watch` runs when something changes.
     #[cfg(feature = "watch")]
     pub watch: Vec<crate::watch::Rule>,
@@ -85,6 +91,8 @@ impl Default for Settings {
         Self {
             out: "generated".to_owned(),
             dialect: None,
+            labs: None,
+            labs_out: "target/editor".to_owned(),
             #[cfg(feature = "watch")]
             watch: Vec::new(),
         }
@@ -100,6 +108,9 @@ pub struct Inputs {
     summary: String,
     source_dir: String,
     out: PathBuf,
+    labs: Option<String>,
+    #[cfg(feature = "lsp")]
+    labs_out: String,
     #[cfg(feature = "watch")]
     rules: Vec<crate::watch::Rule>,
     /// Path, relative to `root`, and content.
@@ -154,6 +165,9 @@ impl Inputs {
             out: root.join(config.preprocessor.tangle.out),
             config: config_text,
             dialect,
+            labs: config.preprocessor.tangle.labs,
+            #[cfg(feature = "lsp")]
+            labs_out: config.preprocessor.tangle.labs_out,
             #[cfg(feature = "watch")]
             rules: config.preprocessor.tangle.watch,
             summary,
@@ -166,6 +180,53 @@ impl Inputs {
     #[must_use]
     pub fn out(&self) -> &Path {
         &self.out
+    }
+
+    /// The directory of the [labs](crate::lab), if the book has any.
+    #[must_use]
+    pub fn labs(&self) -> Option<PathBuf> {
+        Some(self.root.join(self.labs.as_ref()?))
+    }
+
+    /// Where an editor's systems of book and lab go.
+    #[cfg(feature = "lsp")]
+    #[must_use]
+    pub fn labs_out(&self) -> PathBuf {
+        self.root.join(&self.labs_out)
+    }
+
+    /// Adds the chapter at `path` behind all others, where a lab is read as `view` says.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is a lab whose comments are not in order.
+    pub fn followed_by(self, path: &Path, view: View) -> Result<Self, Error> {
+        let bytes = fs::read(path).map_err(|error| Error::Io("read", path.to_owned(), error))?;
+        // What is no text is told when the others are read as text.
+        let bytes = match String::from_utf8(bytes) {
+            Ok(text) => lab::view(&text, view)
+                .map_err(|faults| {
+                    let (range, what) = faults.into_iter().next().unwrap_or_default();
+                    let line = Source::new("", text.as_str()).line(range.start);
+                    Error::Config(path.to_owned(), format!("line {line}: {what}"))
+                })?
+                .into_bytes(),
+            Err(error) => error.into_bytes(),
+        };
+        Ok(self.with_chapter(path, bytes))
+    }
+
+    /// Adds a chapter behind all others whose file is at `path` and which reads so.
+    #[must_use]
+    pub fn with_chapter(mut self, path: &Path, bytes: Vec<u8>) -> Self {
+        self.chapters.push((shown_below(&self.root, path), bytes));
+        self
+    }
+
+    /// The same with another place for the generated files.
+    #[must_use]
+    pub fn with_out(mut self, out: &Path) -> Self {
+        out.clone_into(&mut self.out);
+        self
     }
 
     /// What `tangle watch` runs when something changes.
@@ -240,6 +301,60 @@ impl Inputs {
             },
         })
     }
+}
+
+/// The labs in a directory, by number.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn labs(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let error = |error| Error::Io("read", directory.to_owned(), error);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        if lab::number(&path.to_string_lossy()).is_some() && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What there is to read in the directory of the labs: its README, the labs, everything else.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn pages_of_labs(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let error = |error| Error::Io("read", directory.to_owned(), error);
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(directory).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        if path.extension().is_some_and(|extension| extension == "md") && path.is_file() {
+            pages.push(path);
+        }
+    }
+    let rank = |path: &Path| match path.file_name() {
+        Some(name) if name == "README.md" => 0,
+        _ if lab::number(&path.to_string_lossy()).is_some() => 1,
+        _ => 2,
+    };
+    pages.sort_by_key(|path| (rank(path), path.clone()));
+    Ok(pages)
+}
+
+/// `path` as errors and the line map show it: relative to the root of the book, if it lies below that.
+fn shown_below(root: &Path, path: &Path) -> String {
+    let below = || {
+        let root = fs::canonicalize(if root.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            root
+        })
+        .ok()?;
+        let path = fs::canonicalize(path).ok()?;
+        Some(path.strip_prefix(root).ok()?.to_string_lossy().into_owned())
+    };
+    below().unwrap_or_else(|| path.to_string_lossy().into_owned())
 }
 
 impl Project {

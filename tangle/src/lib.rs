@@ -36,6 +36,7 @@ pub mod identifiers;
 pub mod imports;
 #[cfg(feature = "mdbook")]
 pub mod install;
+pub mod lab;
 #[cfg(feature = "lsp")]
 pub mod lsp;
 pub mod map;

@@ -14,11 +14,13 @@ use std::ops::Range;
 
 use crate::Program;
 use crate::header::Operation;
+use crate::lab;
 use crate::model::{FragmentId, Piece, PieceId, joining};
 use crate::source::Book;
 use crate::states::{self, Promise};
 use anchor::Anchors;
-use html::{escape, relative};
+use html::escape;
+pub(crate) use html::relative;
 
 /// What the woven pages are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,8 @@ pub struct Weaver<'a> {
     pages: &'a [Page],
     target: Target,
     promises: Promises<'a>,
+    /// What the page of a lab says below its title, if the last chapter is one.
+    lab: Option<&'a str>,
     anchors: Anchors,
     /// For each piece, its number in its chapter, from 1.
     numbers: Vec<usize>,
@@ -142,6 +146,7 @@ impl<'a> Weaver<'a> {
             pages,
             target,
             promises: Promises::default(),
+            lab: None,
             anchors: Anchors::new(model),
             numbers,
             lines,
@@ -156,6 +161,14 @@ impl<'a> Weaver<'a> {
         self
     }
 
+    /// The last chapter is a [lab], and its page says `line` below the title. The files that it becomes have no pages: those of the
+    /// appendix are the book's alone.
+    #[must_use]
+    pub fn of_lab(mut self, line: &'a str) -> Self {
+        self.lab = Some(line);
+        self
+    }
+
     /// The woven text of the chapter with this index.
     #[must_use]
     pub fn chapter(&self, source: usize) -> String {
@@ -167,6 +180,11 @@ impl<'a> Weaver<'a> {
             }
         }
         let mut woven = splice(text, &edits);
+        if let Some(line) = self.lab.filter(|_| source + 1 == self.pages.len()) {
+            woven.replace_range(..lab::front_matter(text).0, "");
+            woven.insert_str(below_title(&woven), &self.badge(line));
+            return woven;
+        }
         if let Some((length, promise)) = states::front_matter(text) {
             // Tests count lines, and speak of those of the chapter.
             let lines = if self.target == Target::Test { 3 } else { 0 };
@@ -177,16 +195,15 @@ impl<'a> Weaver<'a> {
                 Promise::Runs => Some(self.promises.runs),
             };
             if let Some(text) = text.filter(|_| self.target != Target::Test) {
-                let promise = self.promise(text, states::tag(self.book.sources[source].path()));
-                woven.insert_str(below_title(&woven), &promise);
+                let text = text.replace("{tag}", states::tag(self.book.sources[source].path()));
+                woven.insert_str(below_title(&woven), &self.badge(&text));
             }
         }
         woven
     }
 
-    /// What stands below the title of a chapter that promises to run.
-    fn promise(&self, text: &str, tag: &str) -> String {
-        let text = text.replace("{tag}", tag);
+    /// What stands below a title, in a box.
+    fn badge(&self, text: &str) -> String {
         match self.target {
             Target::Html => format!("\n<div class=\"tangle-runs\">\n\n{text}\n\n</div>\n"),
             Target::Markdown | Target::Test => format!("\n{text}\n"),
@@ -451,6 +468,9 @@ impl<'a> Weaver<'a> {
         let lines = lines(ranges);
         if self.target == Target::Markdown {
             return format!("{lines} of `{path}`");
+        }
+        if self.lab.is_some() {
+            return format!("{lines} of <code>{}</code>", escape(path));
         }
         let page = relative(&self.pages[here].path, &appendix::file_page(path));
         let first = ranges[0].start;

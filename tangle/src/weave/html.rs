@@ -16,7 +16,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// The link that leads from the page `from` to the page `to`; both are relative to the same directory.
-pub(super) fn relative(from: &str, to: &str) -> String {
+pub(crate) fn relative(from: &str, to: &str) -> String {
     let above: Vec<_> = from.split('/').collect();
     let parts: Vec<_> = to.split('/').collect();
     let above = &above[..above.len() - 1];

@@ -5,6 +5,7 @@ mod common;
 mod golden;
 mod imports;
 mod inspect;
+mod lab;
 mod mdbook;
 mod stitch;
 #[cfg(unix)]

@@ -11,6 +11,7 @@
 //! usual place.
 //!
 //! With `--dangerous` the cases are those that can stop the whole machine where the module is wrong, and are not among the others.
+//! `vmtests --lab` runs the tests of a lab for a grader ([`grading`]).
 //! `vmtests --crowd SECONDS GUESTS [SHELL]` runs no case but so many busy Guests, so long, beside a line of shell ([`crowd`]).
 //! `vmtests --victims` runs no case but Guests for somebody outside to shoot at ([`victims`]).
 
@@ -22,9 +23,11 @@ mod cases;
 mod cgroup;
 mod crowd;
 mod device;
+mod grading;
 mod guest;
 mod harness;
 mod host;
+mod labs;
 mod layout;
 mod mirror;
 mod needs;
@@ -136,6 +139,9 @@ fn main() -> ExitCode {
         let time = std::time::Duration::from_secs(seconds);
         let others = others.first().map(String::as_str);
         return told("crowd", crowd::run(time, guests, others));
+    }
+    if grading::is_meant(&args) {
+        return grading::main(args.into_iter());
     }
     let options = match Options::parse(args.into_iter()) {
         Ok(options) => options,

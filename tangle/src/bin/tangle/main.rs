@@ -4,6 +4,7 @@ mod imports;
 #[cfg(feature = "mdbook")]
 mod init;
 mod inspect;
+mod lab;
 mod lsp;
 mod shared;
 mod stitch;
@@ -73,6 +74,8 @@ enum Command {
     Stats(inspect::Stats),
     /// List the chapters as states of the system, for `tangle --as-of`
     States(inspect::States),
+    #[command(subcommand, verbatim_doc_comment)]
+    Lab(lab::Command),
     Lsp(lsp::Options),
     Wrap(wrap::Options),
 }
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Some(Command::Graph(options)) => options.run(),
         Some(Command::Stats(options)) => options.run(),
         Some(Command::States(options)) => options.run(),
+        Some(Command::Lab(command)) => lab::run(&command),
         Some(Command::Lsp(options)) => Ok(lsp::run(options)),
         Some(Command::Wrap(options)) => match wrap::run(&options) {
             Ok(code) => return ExitCode::from(code),

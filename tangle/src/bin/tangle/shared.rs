@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use tangle::Program;
 use tangle::diagnostic::{self, Diagnostic, Format};
-use tangle::disk::{Error, Project};
+use tangle::disk::{Error, Inputs, Project};
+use tangle::lab::View;
 use tangle::source::Book;
 
 /// What `main` returns; the meaning of each is in the help.
@@ -29,6 +30,14 @@ pub struct Place {
     /// Where the files go [default: `out` under [preprocessor.tangle] in book.toml, else `generated` beside it]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// Read this file as one chapter more, behind all others: a lab, or what a student made of it (may be repeated)
+    #[arg(long = "chapter", value_name = "FILE")]
+    chapters: Vec<PathBuf>,
+
+    /// Of a lab take the solution, where otherwise its stubs stand
+    #[arg(long, requires = "chapters")]
+    solved: bool,
 }
 
 impl Place {
@@ -50,9 +59,29 @@ impl Place {
         self.out.as_deref().unwrap_or(default)
     }
 
+    /// Sees to it that what a book with one chapter more becomes does not take the place of the book's own files.
+    pub fn apart(&self) -> Result<(), Error> {
+        match (self.chapters.first(), &self.out) {
+            (Some(chapter), None) => Err(Error::Config(
+                chapter.clone(),
+                "with --chapter the files need a directory of their own: --out DIR".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the files of the book.
+    pub fn inputs(&self) -> Result<Inputs, Error> {
+        let view = if self.solved { View::Solution } else { View::Starter };
+        let book = Inputs::read(&self.root())?;
+        self.chapters
+            .iter()
+            .try_fold(book, |book, chapter| book.followed_by(chapter, view))
+    }
+
     /// Reads and tangles the book. `Err` holds its mistakes.
     pub fn program(&self) -> Result<(Project, Result<Program, Vec<Diagnostic>>), Error> {
-        let project = Project::open(&self.root())?;
+        let project = self.inputs()?.project()?;
         let program = tangle::program(&project.book);
         Ok((project, program))
     }

@@ -1,7 +1,9 @@
 //! `tangle stitch`.
 
+use std::fs;
+
 use clap::Args;
-use tangle::disk::{self, Error, Inputs, Mode};
+use tangle::disk::{self, Error, Mode};
 use tangle::{diff, record, stitch};
 
 use crate::shared::{MessageFormat, Place, Status, count, mistakes};
@@ -31,6 +33,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<Status, Error> {
+    options.place.apart()?;
     let (project, program) = options.place.program()?;
     let program = match program {
         Ok(program) => program,
@@ -64,6 +67,14 @@ pub fn run(options: &Options) -> Result<Status, Error> {
     for note in &stitched.notes {
         anstream::eprintln!("note: {note}");
     }
+    for (old, _) in &chapters {
+        let path = project.root.join(old.path());
+        let there = fs::read_to_string(&path).map_err(|error| Error::Io("read", path.clone(), error))?;
+        if there != old.text() {
+            let why = "of a lab with its solution only one view was tangled: edit the lab itself";
+            return Err(Error::Config(path, why.to_owned()));
+        }
+    }
     if !options.dry_run {
         let texts: Vec<_> = chapters.iter().map(|(_, new)| (new.path(), new.text())).collect();
         disk::write_chapters(&project.root, &texts)?;
@@ -74,7 +85,7 @@ pub fn run(options: &Options) -> Result<Status, Error> {
                 .tangled
                 .line_map(&stitched.book, &stitched.program.model);
             disk::write(out, &stitched.program.tangled, &map, Mode::Write)?;
-            let fingerprint = Inputs::read(&project.root)?.fingerprint();
+            let fingerprint = options.place.inputs()?.fingerprint();
             record::write_stamp(out, &fingerprint, &map)
                 .map_err(|error| Error::Io("write", out.join(record::STAMP), error))?;
         }

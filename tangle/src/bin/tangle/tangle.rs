@@ -1,7 +1,7 @@
 //! `tangle` itself.
 
 use clap::Args;
-use tangle::disk::{self, Error, Inputs, Mode, Report};
+use tangle::disk::{self, Error, Mode, Report};
 use tangle::{record, states};
 
 use crate::shared::{MessageFormat, Place, Status, count, mistakes};
@@ -39,7 +39,8 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<Status, Error> {
-    let inputs = Inputs::read(&options.place.root())?;
+    options.place.apart()?;
+    let inputs = options.place.inputs()?;
     let mut fingerprint = inputs.fingerprint();
     if let Some(tag) = &options.as_of {
         fingerprint = format!("{fingerprint} as of {tag}");

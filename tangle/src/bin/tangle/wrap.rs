@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Child;
 
 use clap::Args;
-use tangle::disk::{Error, Inputs};
+use tangle::disk::Error;
 use tangle::wrap;
 
 use crate::shared::Place;
@@ -38,7 +38,7 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Result<u8, Error> {
     let root = options.place.root();
-    let inputs = Inputs::read(&root)?;
+    let inputs = options.place.inputs()?;
     let out = options.place.out(inputs.out()).to_owned();
     let mut objects = options.objects.clone();
     objects.push(out.clone());

@@ -1,5 +1,6 @@
 //! The Host kernel's log: a case that makes the Host complain has failed, whatever else it says.
 
+use super::Outcome;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{Whence, lseek, read};
@@ -67,29 +68,31 @@ impl KernelLog {
         }
     }
 
-    /// The first complaint logged since the last call, but for those that are tolerated.
+    /// The first complaint logged since the last look, but for those that are tolerated.
     pub fn complaint(&self, tolerated: &[&str]) -> Option<String> {
-        let file = self.file.as_ref()?;
-        let mut first = None;
+        let messages = self.messages().ok()?;
+        messages.into_iter().find(|message| {
+            is_complaint(message)
+                && !self.ignored.iter().any(|text| message.contains(text))
+                && !tolerated.iter().any(|text| message.contains(text))
+        })
+    }
+
+    /// All that was logged since the last look.
+    pub fn messages(&self) -> Outcome<Vec<String>> {
+        let file = self.file.as_ref().ok_or("there is no /dev/kmsg")?;
+        let mut messages = Vec::new();
         let mut record = [0; 8192];
         loop {
             match read(file, &mut record) {
-                Ok(0) => return first,
-                Ok(len) => {
+                Ok(len) if len > 0 => {
                     let text = String::from_utf8_lossy(&record[..len]);
                     let message = text.split_once(';').map_or(&*text, |(_, message)| message);
-                    let message = message.lines().next().unwrap_or_default();
-                    if first.is_none()
-                        && is_complaint(message)
-                        && !self.ignored.iter().any(|text| message.contains(text))
-                        && !tolerated.iter().any(|text| message.contains(text))
-                    {
-                        first = Some(message.to_owned());
-                    }
+                    messages.push(message.lines().next().unwrap_or_default().to_owned());
                 }
                 // Overwritten before we read it: go on with what is still there.
                 Err(nix::errno::Errno::EPIPE) => {}
-                Err(_) => return first,
+                _ => return Ok(messages),
             }
         }
     }

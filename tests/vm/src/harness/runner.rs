@@ -30,16 +30,11 @@ pub fn run_all<'a>(
     times: bool,
     ignored: &[String],
 ) -> Tally {
-    let log = KernelLog::from_now(ignored);
+    let judge = Judge::new(ignored);
     let mut tally = Tally::default();
     for case in cases {
         let start = Instant::now();
-        let outcome = run_one(case).and_then(|()| match log.complaint(case.tolerates) {
-            Some(complaint) => Err(format!("the Host kernel complained: {complaint}")),
-            None => Ok(()),
-        });
-        // Whatever a failed case made the Host say is not held against the next one.
-        let _ = log.complaint(&[]);
+        let outcome = judge.try_one(case, || ());
         let time = if times {
             format!(" ({} ms)", start.elapsed().as_millis())
         } else {
@@ -59,15 +54,36 @@ pub fn run_all<'a>(
     tally
 }
 
+/// Who runs a case and says how it went, with an eye on the Host kernel's log.
+pub struct Judge(KernelLog);
+
+impl Judge {
+    /// What was logged until now is held against nobody, nor are messages that contain one of the `ignored` texts.
+    pub fn new(ignored: &[String]) -> Self {
+        Self(KernelLog::from_now(ignored))
+    }
+
+    /// Runs a case, after `before` in the same process.
+    pub fn try_one(&self, case: &Case, before: impl Fn()) -> Outcome {
+        let outcome = run_one(case, before).and_then(|()| match self.0.complaint(case.tolerates) {
+            Some(complaint) => Err(format!("the Host kernel complained: {complaint}")),
+            None => Ok(()),
+        });
+        // Whatever a failed case made the Host say is not held against the next one.
+        let _ = self.0.complaint(&[]);
+        outcome
+    }
+}
+
 /// Runs a case in a child process.
-fn run_one(case: &Case) -> Outcome {
+fn run_one(case: &Case, before: impl Fn()) -> Outcome {
     let (from_child, to_parent) = pipe().map_err(|e| format!("pipe: {e}"))?;
     // SAFETY: this process has one thread, so the child may do whatever it likes.
     match unsafe { fork() }.map_err(|e| format!("fork: {e}"))? {
         ForkResult::Child => {
             drop(from_child);
             let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-            report(to_parent, in_child(case))
+            report(to_parent, in_child(case, before))
         }
         ForkResult::Parent { child } => {
             drop(to_parent);
@@ -90,8 +106,9 @@ fn run_one(case: &Case) -> Outcome {
     }
 }
 
-fn in_child(case: &Case) -> Outcome {
+fn in_child(case: &Case, before: impl Fn()) -> Outcome {
     std::panic::set_hook(Box::new(|_| ()));
+    before();
     catch_unwind(AssertUnwindSafe(|| (case.run)())).unwrap_or_else(|panic| Err(panic_text(&*panic)))
 }
 
@@ -155,10 +172,13 @@ mod tests {
     use super::*;
 
     fn outcome_of(limit: Duration, run: impl Fn() -> Outcome + 'static) -> Outcome {
-        run_one(&Case {
-            limit,
-            ..Case::new("test", run)
-        })
+        run_one(
+            &Case {
+                limit,
+                ..Case::new("test", run)
+            },
+            || (),
+        )
     }
 
     // One test, so that no other thread of this test runs cases at the same time.

@@ -1,0 +1,392 @@
+//! What becomes of the book together with one chapter more: files, and the module, the Launcher and the Guest that are built from them.
+//!
+//! A system lies in a directory of its own: `generated/` as beside the book, the package of its Launcher, and what goes into the
+//! VM. A part whose code is what it was somewhere before is not built again: it is taken from a store that knows each by its code.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tangle::diagnostic::{self, Format};
+use tangle::disk::{self, Inputs, Mode};
+use tangle::source::{Book, Source};
+use tangle::{Program, map, record};
+
+use crate::course::Course;
+use crate::grade::Setting;
+use crate::job::{self, End, Limits};
+use crate::trouble::{At, Result, Trouble};
+
+/// The book with chapters after its last one, understood.
+#[derive(Debug, Clone)]
+pub struct Extended {
+    /// All chapters.
+    pub book: Book,
+    /// The program that they are.
+    pub program: Program,
+    /// How many chapters the book itself has.
+    pub own: usize,
+    /// Changes when anything in a chapter does.
+    fingerprint: String,
+}
+
+impl Extended {
+    /// A book whose first `own` chapters are the book's, read already.
+    #[must_use]
+    pub fn of(book: Book, program: Program, own: usize) -> Self {
+        Self {
+            book,
+            program,
+            own,
+            fingerprint: String::new(),
+        }
+    }
+}
+
+/// Reads the book and puts the `more` chapters (path and text) after it.
+///
+/// # Errors
+/// [`Trouble::Mistakes`] when they make no program, as tangle says it.
+pub fn extend(course: &Course, more: &[(String, String)]) -> Result<Extended> {
+    let inputs = Inputs::read(&course.root)?;
+    let mut fingerprint = inputs.fingerprint();
+    let mut book = inputs.project()?.book;
+    let own = book.sources.len();
+    for (path, text) in more {
+        fingerprint.push_str(&map::fingerprint(text.as_bytes()));
+        book.sources.push(Source::new(path, text.as_str()));
+    }
+    match tangle::program(&book) {
+        Ok(program) => Ok(Extended {
+            book,
+            program,
+            own,
+            fingerprint,
+        }),
+        Err(found) => Err(Trouble::Mistakes {
+            shown: diagnostic::render(&book, &found, Format::Color),
+            log: None,
+        }),
+    }
+}
+
+/// The parts of the system that a chapter may change.
+pub const PLACES: [&str; 4] = ["module/", "launcher/", "guest/", "abi/"];
+
+/// Whether this file says how something is built, and not what.
+fn is_build_file(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    matches!(
+        name,
+        "Kbuild" | "Makefile" | "Cargo.toml" | "Cargo.lock" | "build.rs" | "rust-toolchain" | "rust-toolchain.toml"
+    ) || path.split('/').any(|part| part == ".cargo")
+        || Path::new(name).extension().is_some_and(|extension| extension == "ld")
+}
+
+/// What the files are, by their paths.
+pub type Files = BTreeMap<String, String>;
+
+/// The files of a program.
+#[must_use]
+pub fn files(program: &Program) -> Files {
+    program
+        .tangled
+        .files
+        .iter()
+        .map(|(path, file)| (path.clone(), file.text.clone()))
+        .collect()
+}
+
+/// What a chapter does that no chapter of a student may do. `book` are the files without it, `with` those with it.
+#[must_use]
+pub fn refusals(book: &Files, with: &Files) -> Vec<String> {
+    let mut why = Vec::new();
+    for (path, text) in with {
+        let before = book.get(path);
+        if before == Some(text) {
+            continue;
+        }
+        if !PLACES.iter().any(|place| path.starts_with(place)) {
+            why.push(format!(
+                "it writes the file {path}; a lab's code lies in module/, launcher/, guest/ or abi/"
+            ));
+        } else if is_build_file(path) {
+            why.push(format!(
+                "it changes {path}, which says how the system is built; take that fragment out"
+            ));
+        }
+        let count = |text: &str, word: &str| text.matches(word).count();
+        for word in ["include!", "include_str!", "include_bytes!", ".incbin", "#[path", "option_env!", "env!"] {
+            if count(text, word) > before.map_or(0, |text| count(text, word)) {
+                why.push(format!(
+                    "it brings `{word}` into {path}: what a lab is made of stands in its chapter"
+                ));
+                break;
+            }
+        }
+    }
+    for path in book.keys().filter(|path| !with.contains_key(*path)) {
+        why.push(format!("it takes away {path}"));
+    }
+    why
+}
+
+/// The three that are built.
+const PARTS: [Part; 3] = [
+    Part {
+        target: "module",
+        directories: &["module/", "abi/"],
+        product: "modules/lguest.ko",
+    },
+    Part {
+        target: "launcher",
+        directories: &["launcher/", "abi/"],
+        product: "bin/lguest",
+    },
+    Part {
+        target: "guest",
+        directories: &["guest/", "abi/"],
+        product: "guests/guest",
+    },
+];
+
+struct Part {
+    /// What make calls it.
+    target: &'static str,
+    /// Where the code is that it is made of.
+    directories: &'static [&'static str],
+    /// What is built, in the payload.
+    product: &'static str,
+}
+
+impl Part {
+    /// Changes when its code does, or what it is built with (`recipe`).
+    fn key(&self, files: &Files, recipe: &str) -> String {
+        let mut all = recipe.to_owned();
+        for (path, text) in files {
+            if self.directories.iter().any(|directory| path.starts_with(directory)) {
+                all.push_str(&format!("{path}\n{}\n{text}", text.len()));
+            }
+        }
+        map::fingerprint(all.as_bytes())
+    }
+
+    /// Where the store keeps it.
+    fn stored(&self, course: &Course, files: &Files) -> PathBuf {
+        let name = self.product.rsplit('/').next().unwrap_or(self.product);
+        // The Launcher's libraries, and for which kernel the module is.
+        let recipe: String = ["Cargo.toml", "scripts/lib.sh", "scripts/module-build"]
+            .iter()
+            .map(|path| fs::read_to_string(course.root.join(path)).unwrap_or_default())
+            .collect();
+        store(course).join(format!("{}-{}", self.key(files, &recipe), name))
+    }
+}
+
+fn host() -> String {
+    std::env::var("HOST").unwrap_or_else(|_| "debian".to_owned())
+}
+
+fn store(course: &Course) -> PathBuf {
+    course.root.join("target/labs/store").join(host())
+}
+
+/// A system in its directory.
+#[derive(Debug, Clone)]
+pub struct System {
+    /// The directory.
+    pub dir: PathBuf,
+    /// What is laid over the VM's root.
+    pub payload: PathBuf,
+}
+
+impl System {
+    /// The system that lies, or will lie, in `dir`.
+    #[must_use]
+    pub fn at(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            payload: dir.join(format!("host-{}", host())),
+        }
+    }
+
+    /// Writes its files.
+    ///
+    /// # Errors
+    /// When one cannot be written.
+    pub fn write(&self, extended: &Extended) -> Result<()> {
+        let out = self.dir.join("generated");
+        let lines = extended
+            .program
+            .tangled
+            .line_map(&extended.book, &extended.program.model);
+        // Nobody is meant to write there: an edit is no reason to stop.
+        disk::write(&out, &extended.program.tangled, &lines, Mode::Force)?;
+        record::write_stamp(&out, &extended.fingerprint, &lines).at("write", &out)?;
+        Ok(())
+    }
+
+    /// Builds what the store does not have. What a compiler says stands in `build.log`, at the lines of the chapters.
+    ///
+    /// # Errors
+    /// [`Trouble::Mistakes`] when a compiler finds some.
+    pub fn build(&self, course: &Course, files: &Files, setting: &Setting) -> Result<()> {
+        let mut missing = Vec::new();
+        for part in &PARTS {
+            let product = self.payload.join(part.product);
+            if !copy(&part.stored(course, files), &product)? {
+                missing.push(part);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for part in &missing {
+            setting.says(&format!("building the {}", part.target));
+        }
+        let log = self.dir.join("build.log");
+        // scripts/system puts beside the code what it is built with; then make builds parts by their names.
+        let mut make = setting.command("sh");
+        make.current_dir(&course.root)
+            .args(["-c", "scripts/system \"$0\" && exec make -j2 \"$@\" SYSTEM=\"$0\""])
+            .arg(&self.dir)
+            .args(missing.iter().map(|part| part.target));
+        if setting.colours {
+            make.env("CARGO_TERM_COLOR", "always");
+        }
+        let mut said = Vec::new();
+        let limits = Limits {
+            silence: None,
+            whole: Some(setting.build_time),
+        };
+        let end = job::run(make, &limits, Some(&log), &setting.stop, |line| said.push(line.to_owned()))?;
+        if end.success() {
+            // The warnings of what was built.
+            for line in &said {
+                setting.hears(line);
+            }
+            for part in missing {
+                let product = self.payload.join(part.product);
+                copy(&product, &part.stored(course, files))?;
+            }
+            return Ok(());
+        }
+        let mut shown: String = said
+            .iter()
+            .filter(|line| !is_makes(line))
+            .flat_map(|line| [line.as_str(), "\n"])
+            .collect();
+        if end == End::TooLong {
+            shown.push_str(&format!(
+                "error: it was not built after {} s; is there something that the compiler computes forever?\n",
+                setting.build_time.as_secs()
+            ));
+        }
+        Err(Trouble::Mistakes { shown, log: Some(log) })
+    }
+}
+
+/// Whether make says only that somebody else has said what is wrong.
+fn is_makes(line: &str) -> bool {
+    (line.starts_with("make[") || line.starts_with("make:")) && (line.contains("***") || line.contains("directory"))
+}
+
+/// Copies `from`, if it is there. Nobody ever sees a part of it, even if this is interrupted.
+fn copy(from: &Path, to: &Path) -> Result<bool> {
+    if !from.is_file() {
+        return Ok(false);
+    }
+    if let (Ok(old), Ok(new)) = (fs::read(to), fs::read(from))
+        && old == new
+    {
+        return Ok(true);
+    }
+    if let Some(directory) = to.parent() {
+        fs::create_dir_all(directory).at("create", directory)?;
+    }
+    let part = to.with_extension(format!("{}.part", std::process::id()));
+    fs::copy(from, &part).at("copy", from)?;
+    fs::rename(&part, to).at("write", to)?;
+    Ok(true)
+}
+
+/// Puts what the book's own build has made into the store, so that what a chapter does not change is there already.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn keep_the_books(course: &Course) -> Result<()> {
+    let inputs = Inputs::read(&course.root)?;
+    let out = inputs.out().to_owned();
+    let book = extend(course, &[])?;
+    let files = files(&book.program);
+    for part in &PARTS {
+        // Whoever edited a generated file has built something else.
+        let as_written = files
+            .iter()
+            .filter(|(path, _)| part.directories.iter().any(|directory| path.starts_with(directory)))
+            .all(|(path, text)| fs::read_to_string(out.join(path)).is_ok_and(|there| there == *text));
+        if as_written {
+            let product = course
+                .root
+                .join("target")
+                .join(format!("host-{}", host()))
+                .join(part.product);
+            copy(&product, &part.stored(course, &files))?;
+        }
+    }
+    Ok(())
+}
+
+/// How long a build may take where nobody says otherwise: a slow machine compiles everything in a few minutes.
+pub const BUILD_TIME: Duration = Duration::from_secs(1200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(list: &[(&str, &str)]) -> Files {
+        list.iter()
+            .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn a_chapter_changes_code_and_nothing_else() {
+        let book = files(&[("module/a.rs", "1"), ("module/Kbuild", "k"), ("guest/kernel.ld", "l")]);
+        let with = |path: &str, text: &str| {
+            let mut with = book.clone();
+            with.insert(path.to_owned(), text.to_owned());
+            refusals(&book, &with)
+        };
+        assert_eq!(refusals(&book, &book), Vec::<String>::new());
+        assert!(with("module/a.rs", "2").is_empty());
+        assert!(with("guest/user/new.rs", "2").is_empty());
+        for (path, text) in [
+            ("module/Kbuild", "x"),
+            ("guest/kernel.ld", "x"),
+            ("guest/build.rs", "x"),
+            ("guest/.cargo/config.toml", "x"),
+            ("launcher/.cargo/config", "x"),
+            ("tests/vm/src/main.rs", "x"),
+            ("Cargo.toml", "x"),
+            ("module/a.rs", "include_str!(\"/etc/passwd\")"),
+        ] {
+            assert_eq!(with(path, text).len(), 1, "{path}");
+        }
+        assert_eq!(refusals(&book, &files(&[("module/a.rs", "1"), ("module/Kbuild", "k")])).len(), 1);
+    }
+
+    #[test]
+    fn a_part_is_known_by_its_code() {
+        let [module, launcher, guest] = &PARTS;
+        let one = files(&[("module/a.rs", "1"), ("abi/a.rs", "2"), ("launcher/b.rs", "3")]);
+        let mut two = one.clone();
+        two.insert("launcher/b.rs".to_owned(), "4".to_owned());
+        assert_eq!(module.key(&one, ""), module.key(&two, ""));
+        assert_ne!(launcher.key(&one, ""), launcher.key(&two, ""));
+        two.insert("abi/a.rs".to_owned(), "5".to_owned());
+        assert_ne!(module.key(&one, ""), module.key(&two, ""));
+        assert_ne!(guest.key(&one, ""), guest.key(&two, ""));
+    }
+}
