@@ -133,6 +133,11 @@ lab-watch: lab-grader ## After every save of your chapter build it and run the t
 grade: lab-grader ## Run all tests on your chapter, and say what it is worth (LAB= JSON=file CSV=file)
 	$(Q)$(lab) grade $(LAB) $(if $(JSON),--json "$(JSON)") $(if $(CSV),--csv "$(CSV)")
 
+grade-all: lab-grader ## Grade a class, each confined: DIR=directory of NAME.md or NAME/NN-lab.md (LAB= JOBS=2 OUT= MEMORY=3G MINUTES=40)
+	$(Q)[ -n "$(DIR)" ] || { echo "error: what was handed in? make grade-all DIR=directory" >&2; exit 2; }
+	$(Q)$(lab) grade-all "$(DIR)" $(if $(LAB),--lab "$(LAB)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(OUT),--out "$(OUT)") \
+		$(if $(MEMORY),--memory "$(MEMORY)") $(if $(MINUTES),--time "$(MINUTES)") $(if $(KEEP),--keep) $(if $(filter yes,$(UNCONFINED)),--unconfined)
+
 hint: lab-tool ## Help, a little more each time (LAB= TASK=)
 	$(Q)$(lab) hint $(LAB) $(if $(TASK),--task "$(TASK)")
 
@@ -242,8 +247,9 @@ parts: $(call part,launcher/main.rs,launcher) $(call part,guest/Cargo.toml,guest
 $(tangle_bin):
 	$(Q)$(MAKE) tangle
 
-# Static, since the VM has no C library.
+# Static, since the VM has no C library. What the book's own was linked with need not be compiled again for other systems.
 launcher: | $(tangle_bin)
+	$(if $(SYSTEM),$(Q)[ -d $(built)/$(target) -o ! -d target/$(target) ] || { mkdir -p $(built) && cp -a target/$(target) target/release $(built); })
 	$(Q)+scripts/part $(like_book) --lock $(built)/.part.lock launcher $(code) $(launcher) $(payload) \
 		$(wrap) cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
 		--manifest-path $(manifest) --target-dir $(built) \
@@ -298,6 +304,6 @@ mdbook:
 serve := mdbook serve --dest-dir target/book --port $(PORT)
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
-.PHONY: lab lab-list lab-run lab-watch grade hint lab-diff lab-reset lab-solution lab-handout lab-prove lab-tool lab-system lab-grader \
+.PHONY: lab lab-list lab-run lab-watch grade grade-all hint lab-diff lab-reset lab-solution lab-handout lab-prove lab-tool lab-system lab-grader \
 	tangle run vm debug book map serve watch test logic cases states test-debug test-bochs teeth crowd check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
 	payload parts launcher guest module vmtests test-modules ruler mdbook

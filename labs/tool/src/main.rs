@@ -46,6 +46,10 @@ enum Command {
     Watch(Which),
     /// Run all tests, and say what your chapter is worth; the exit status is 0 for full marks only
     Grade(commands::grade::Options),
+    /// Grade what a class has handed in: a directory of files NAME.md, or of directories NAME with chapters called as the labs are
+    GradeAll(commands::class::Options),
+    #[command(hide = true)]
+    GradeOne(commands::class::OneOptions),
     /// Show the next hint
     Hint(commands::hint::Options),
     /// Put your chapter aside and begin anew
@@ -169,6 +173,8 @@ fn run(options: Options, stop: &Stop) -> Result<Status> {
         Command::Run(which) => commands::run::run(&context, &which),
         Command::Watch(which) => commands::watch::run(&context, &which),
         Command::Grade(options) => commands::grade::run(&context, &options),
+        Command::GradeAll(options) => commands::class::run(&context, &options),
+        Command::GradeOne(options) => commands::class::one(&context, &options),
         Command::Hint(options) => commands::hint::run(&context, &options),
         Command::Reset(which) => commands::chapter::reset(&context, &which),
         Command::Solution(options) => commands::chapter::solution(&context, &options),

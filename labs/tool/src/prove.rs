@@ -417,7 +417,7 @@ impl<'a> Work<'a> {
         }
         let system = System::at(dir);
         system.write(&extended)?;
-        system.build(self.course, &files, &setting)?;
+        system.build(self.course, &files, &dir.join("build.log"), &setting)?;
         let warnings = warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut wrong = match candidate.kind {
             Kind::Wrong(_) => String::new(),
@@ -588,7 +588,7 @@ impl Trial<'_> {
                 }
             }
         });
-        boot::keep_kernel_log(top, &name, &self.dir.join(format!("boot-{}.kernel.log", self.attempt)))?;
+        boot::keep_kernel_log(&top.join("target/vm"), &name, &self.dir.join(format!("boot-{}.kernel.log", self.attempt)))?;
         let end = end?;
         if let Some(last) = tried.last_mut() {
             heard.end_with(end);

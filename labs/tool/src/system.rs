@@ -227,11 +227,11 @@ impl System {
         Ok(())
     }
 
-    /// Builds what the store does not have. What a compiler says stands in `build.log`, at the lines of the chapters.
+    /// Builds what the store does not have. What a compiler says stands in the file `log`, at the lines of the chapters.
     ///
     /// # Errors
     /// [`Trouble::Mistakes`] when a compiler finds some.
-    pub fn build(&self, course: &Course, files: &Files, setting: &Setting) -> Result<()> {
+    pub fn build(&self, course: &Course, files: &Files, log: &Path, setting: &Setting) -> Result<()> {
         let mut missing = Vec::new();
         for part in &PARTS {
             let product = self.payload.join(part.product);
@@ -251,7 +251,6 @@ impl System {
         for part in &missing {
             setting.says(&format!("building the {}", part.target));
         }
-        let log = self.dir.join("build.log");
         // scripts/system puts beside the code what it is built with; then make builds parts by their names.
         let mut make = setting.command("sh");
         make.current_dir(&course.root)
@@ -266,7 +265,7 @@ impl System {
             silence: None,
             whole: Some(setting.build_time),
         };
-        let end = job::run(make, &limits, Some(&log), &setting.stop, |line| said.push(line.to_owned()))?;
+        let end = job::run(make, &limits, Some(log), &setting.stop, |line| said.push(line.to_owned()))?;
         if end.success() {
             let warnings = warnings(&said);
             for line in warnings.lines() {
@@ -295,7 +294,10 @@ impl System {
                 setting.build_time.as_secs()
             ));
         }
-        Err(Trouble::Mistakes { shown, log: Some(log) })
+        Err(Trouble::Mistakes {
+            shown,
+            log: Some(log.to_owned()),
+        })
     }
 }
 
@@ -325,8 +327,9 @@ fn is_makes(line: &str) -> bool {
 }
 
 /// Copies `from`, if it is there. Nobody ever sees a part of it, even if this is interrupted.
+/// A link is no file: where somebody else's build has put one, it may lead anywhere.
 fn copy(from: &Path, to: &Path) -> Result<bool> {
-    if !from.is_file() {
+    if !fs::symlink_metadata(from).is_ok_and(|about| about.is_file()) {
         return Ok(false);
     }
     if let (Ok(old), Ok(new)) = (fs::read(to), fs::read(from))

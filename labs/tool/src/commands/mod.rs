@@ -1,6 +1,7 @@
 //! What can be asked of `lab`.
 
 pub mod chapter;
+pub mod class;
 pub mod diff;
 pub mod grade;
 pub mod handout;
