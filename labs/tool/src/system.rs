@@ -4,6 +4,7 @@
 //! VM. A part whose code is what it was somewhere before is not built again: it is taken from a store that knows each by its code.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -166,7 +167,7 @@ impl Part {
         let mut all = recipe.to_owned();
         for (path, text) in files {
             if self.directories.iter().any(|directory| path.starts_with(directory)) {
-                all.push_str(&format!("{path}\n{}\n{text}", text.len()));
+                let _ = write!(all, "{path}\n{}\n{text}", text.len());
             }
         }
         map::fingerprint(all.as_bytes())
@@ -289,10 +290,11 @@ impl System {
             .flat_map(|line| [line.as_str(), "\n"])
             .collect();
         if end == End::TooLong {
-            shown.push_str(&format!(
-                "error: it was not built after {} s; is there something that the compiler computes forever?\n",
+            let _ = writeln!(
+                shown,
+                "error: it was not built after {} s; is there something that the compiler computes forever?",
                 setting.build_time.as_secs()
-            ));
+            );
         }
         Err(Trouble::Mistakes {
             shown,
