@@ -291,6 +291,11 @@ enum Task {
     Boot(usize),
 }
 
+/// Whether a candidate is built after the solution: what it has in common with that is there then.
+fn waits(candidates: &[Candidate], at: usize) -> bool {
+    matches!(candidates[at].kind, Kind::Wrong(_)) && candidates.iter().any(|one| one.kind == Kind::Solution)
+}
+
 struct Shared {
     tasks: VecDeque<Task>,
     /// The candidates of each lab, as far as they were built.
@@ -314,7 +319,10 @@ impl<'a> Work<'a> {
         let tasks = plans
             .iter()
             .enumerate()
-            .flat_map(|(lab, (_, candidates))| (0..candidates.len()).map(move |at| Task::Build(lab, at)))
+            .flat_map(|(lab, (_, candidates))| {
+                let first = (0..candidates.len()).filter(|&at| !waits(candidates, at));
+                first.map(move |at| Task::Build(lab, at))
+            })
             .collect();
         let built = plans.iter().map(|(_, candidates)| vec![None; candidates.len()]).collect();
         Self {
@@ -389,6 +397,10 @@ impl<'a> Work<'a> {
         };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.built[lab][at] = Some(built);
+        if candidate.kind == Kind::Solution {
+            let waiting = (0..candidates.len()).rev().filter(|&at| waits(candidates, at));
+            waiting.for_each(|at| state.tasks.push_front(Task::Build(lab, at)));
+        }
         if state.built[lab].iter().all(Option::is_some) {
             state.tasks.push_front(Task::Boot(lab));
         }

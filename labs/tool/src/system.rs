@@ -286,7 +286,7 @@ impl System {
         }
         let mut shown: String = said
             .iter()
-            .filter(|line| !is_makes(line))
+            .filter(|line| !is_makes(line) && !is_progress(line))
             .flat_map(|line| [line.as_str(), "\n"])
             .collect();
         if end == End::TooLong {
@@ -312,15 +312,24 @@ fn warnings_of(stored: &Path) -> PathBuf {
 
 /// What compilers said, if there is a warning in it: cargo tells of its progress, too.
 fn warnings(said: &[String]) -> String {
-    let plain = |line: &str| anstream::adapter::strip_str(line).to_string();
-    if !said.iter().any(|line| plain(line).trim_start().starts_with("warning")) {
+    if !said.iter().any(|line| plain(line).starts_with("warning")) {
         return String::new();
     }
-    let progress = ["Compiling ", "Finished ", "Downloading ", "Downloaded ", "Updating ", "Locking ", "Blocking "];
     said.iter()
-        .filter(|line| !progress.iter().any(|word| plain(line).trim_start().starts_with(word)))
+        .filter(|line| !is_progress(line))
         .flat_map(|line| [line.as_str(), "\n"])
         .collect()
+}
+
+/// The line without colours and without what it is indented by.
+fn plain(line: &str) -> String {
+    anstream::adapter::strip_str(line).to_string().trim_start().to_owned()
+}
+
+/// Whether cargo only tells what it is doing.
+fn is_progress(line: &str) -> bool {
+    let words = ["Compiling ", "Finished ", "Downloading ", "Downloaded ", "Updating ", "Locking ", "Blocking "];
+    words.iter().any(|word| plain(line).starts_with(word))
 }
 
 /// Whether make says only that somebody else has said what is wrong.
