@@ -55,7 +55,7 @@ pub fn text(context: &Context, lab: &Lab, task: Option<u32>) -> Result<String> {
         shown.hint.text
     );
     if shown.is_last() {
-        out += &format!("\n{}\n", styled(DIM, "This is the last hint: nearly the code itself."));
+        out.push_str(&styled(DIM, "\nThis is the last hint: nearly the code itself.\n"));
     }
     Ok(out)
 }

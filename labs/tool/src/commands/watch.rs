@@ -187,9 +187,8 @@ impl Session<'_> {
                 Ok(Event::Saved) => {
                     while let Ok(event) = events.recv_timeout(SETTLED) {
                         match event {
-                            Event::Saved => {}
                             Event::Key(b'q') => return Ok(()),
-                            Event::Key(_) => {}
+                            Event::Saved | Event::Key(_) => {}
                             Event::Done(grade) => self.done(*grade)?,
                         }
                     }
