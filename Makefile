@@ -112,9 +112,9 @@ watch: mdbook tangle ## As `make serve`, and after every change build it and run
 	@echo 'The pages: http://localhost:$(PORT)'
 	$(Q)env -u MAKEFLAGS -u MFLAGS $(with_tools) $(tangle_bin) watch --with '$(serve) >target/serve.log 2>&1'
 
-editor: tangle ## Let `tangle lsp` understand the kernel module, too (tangle/README.md has the editor's settings)
+editor: tangle ## Let `tangle lsp` understand the kernel module, too, and the labs that you have begun (tangle/README.md has the editor's settings)
 	$(Q)scripts/need cargo rust-analyzer
-	$(Q)scripts/module-project generated/module
+	$(Q)scripts/editor $(wildcard $(if $(LAB),labs/$(LAB)-*.md labs/0$(LAB)-*.md))
 
 ##@ The labs
 

@@ -411,3 +411,27 @@ fn a_wrong_solution_comes_behind_the_right_one() {
     editor.edit(WRONG, "#the sum", "#the some");
     editor.wait_for_codes(WRONG, &["override-of-nothing"]);
 }
+
+#[test]
+fn a_page_beside_the_labs_is_no_lab() {
+    let book = book();
+    fs::write(book.path().join("labs/README.md"), "# Labs\n\n```console\n$ make\n```\n").unwrap();
+    let mut editor = Editor::start(book, &["--no-analyzer"], &json!({}));
+    editor.open("labs/README.md");
+    assert_eq!(editor.about("textDocument/hover", "labs/README.md", &at(3, 3)), Value::Null);
+    assert!(!editor.path("target").exists());
+}
+
+#[test]
+fn a_lab_that_nobody_saved_yet_is_one() {
+    let mut editor = editor();
+    let text = fs::read_to_string(editor.path(WORK)).unwrap();
+    fs::remove_file(editor.path(WORK)).unwrap();
+    editor.open_with(WORK, text);
+    let there = editor.about("textDocument/definition", WORK, &at(4, 10));
+    assert_eq!(there["uri"], editor.uri(TWO));
+    assert!(editor.shown.is_empty(), "{:?}", editor.shown);
+    editor.save(WORK);
+    editor.request("workspace/symbol", json!({ "query": "" }));
+    assert!(editor.path("target/editor/work/01-twice/generated/src/main.rs").is_file());
+}
