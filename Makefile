@@ -22,8 +22,22 @@ tangle_bin := $(tangle_dir)/debug/tangle
 target := x86_64-unknown-linux-gnu
 vmtests := target/vmtests/release/vmtests
 # The code, where it is built, and the files that go into the VM, at their places there. With AS_OF=TAG all of it is that of
-# the system as it stands at the end of a chapter, which has parts that nobody uses yet and lacks others.
-ifdef AS_OF
+# the system as it stands at the end of a chapter, which has parts that nobody uses yet and lacks others. With SYSTEM=DIR it is that
+# of a system whose code somebody has put into DIR/generated: the book with a lab, say. (scripts/system adds what is built with.)
+# Its Launcher, with the libraries that it uses, is compiled in BUILT, a directory that such systems may share. What such a system has
+# in common with the book's own is not built again, but taken from there.
+ifdef SYSTEM
+system := $(abspath $(SYSTEM))
+state := $(system)
+code := $(system)/generated
+manifest := $(system)/Cargo.toml
+BUILT ?= target/labs/built
+built := $(BUILT)
+built_guest := $(system)/guest
+module := $(system)/module-$(HOST)
+payload := $(system)/host-$(HOST)
+like_book := --book target/host-$(HOST)
+else ifdef AS_OF
 state := target/states/$(AS_OF)
 code := $(state)/generated
 manifest := $(state)/Cargo.toml
@@ -41,11 +55,15 @@ module := target/module-$(HOST)
 payload := target/host-$(HOST)
 endif
 export KRUSTFLAGS = $(unused)
-export STATE = $(state:%=$(CURDIR)/%)
+export STATE = $(abspath $(state))
 launcher := $(built)/$(target)/release/lguest
 guest := $(built_guest)/release/guest
 # What a compiler says of a line in generated/, it says of the chapter's line.
 wrap := env -u MAKEFLAGS -u MFLAGS $(tangle_bin) wrap --out $(code) --objects $(module) --
+
+# Who has put code into DIR has tangled; with AS_OF it is written first.
+tangled := $(if $(SYSTEM),$(tangle_bin),tangle)
+of_chapter = $(if $(SYSTEM),$(Q)scripts/system $(SYSTEM),$(if $(AS_OF),$(Q)scripts/state $(AS_OF)))
 
 # What `make run` types to the Launcher, and what `make vm` runs.
 GUEST ?= /guests/guest
@@ -68,7 +86,7 @@ tangle: ## Turn the chapters into code, in generated/
 	$(Q)env -u MAKEFLAGS -u MFLAGS cargo run $(call cargo_quiet,$(tangle_bin)) --target-dir $(tangle_dir) -p tangle --no-default-features --features cli --bin tangle
 
 run: payload ## Boot the Host in QEMU or Bochs (MACHINE=) and a Guest in it, on this terminal
-	$(Q)[ -e $(payload)/bin -a -e $(payload)/guests ] || { echo "As of $(AS_OF) there is no Guest yet, or nobody to run it. Look around in the Host: make vm AS_OF=$(AS_OF)" >&2; exit 1; }
+	$(Q)[ -e $(payload)/bin -a -e $(payload)/guests ] || { echo "$(if $(SYSTEM),In $(SYSTEM),As of $(AS_OF)) there is no Guest yet, or nobody to run it. Look around in the Host: make vm $(if $(SYSTEM),SYSTEM=$(SYSTEM),AS_OF=$(AS_OF))" >&2; exit 1; }
 	$(Q)scripts/vm --root $(payload) --name run lguest run $(GUEST) $(GUEST_ARGS)
 
 vm: payload ## Run a program in the Host: RUN='ls -l' EXTRA=directory-of-files
@@ -98,6 +116,51 @@ editor: tangle ## Let `tangle lsp` understand the kernel module, too (tangle/REA
 	$(Q)scripts/need cargo rust-analyzer
 	$(Q)scripts/module-project generated/module
 
+##@ The labs
+
+lab: lab-tool ## Begin a lab: your chapter comes to labs/work/ (LAB=1; later LAB= may be left out)
+	$(Q)$(lab) start $(LAB)
+
+lab-list: lab-tool ## Tell which labs there are, and how far you are
+	$(Q)$(lab) list
+
+lab-run: lab-system ## Build the system with your chapter, and boot it on this terminal (LAB=)
+	$(Q)$(lab) run $(LAB)
+
+lab-watch: lab-grader ## After every save of your chapter build it and run the tests of the task that you are at (LAB=)
+	$(Q)$(lab) watch $(LAB)
+
+grade: lab-grader ## Run all tests on your chapter, and say what it is worth (LAB= JSON=file CSV=file)
+	$(Q)$(lab) grade $(LAB) $(if $(JSON),--json "$(JSON)") $(if $(CSV),--csv "$(CSV)")
+
+grade-all: lab-grader ## Grade a class, each confined: DIR=directory of NAME.md or NAME/NN-lab.md (LAB= JOBS=2 OUT= MEMORY=3G MINUTES=40)
+	$(Q)[ -n "$(DIR)" ] || { echo "error: what was handed in? make grade-all DIR=directory" >&2; exit 2; }
+	$(Q)$(lab) grade-all "$(DIR)" $(if $(LAB),--lab "$(LAB)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(OUT),--out "$(OUT)") \
+		$(if $(MEMORY),--memory "$(MEMORY)") $(if $(MINUTES),--time "$(MINUTES)") $(if $(KEEP),--keep) $(if $(filter yes,$(UNCONFINED)),--unconfined)
+
+hint: lab-tool ## Help, a little more each time (LAB= TASK=)
+	$(Q)$(lab) hint $(LAB) $(if $(TASK),--task "$(TASK)")
+
+lab-diff: lab-tool ## Show what your chapter changes in the files of the system (LAB=)
+	$(Q)$(lab) diff $(LAB)
+
+lab-reset: lab-tool ## Put your chapter aside, under another name, and begin anew (LAB=)
+	$(Q)$(lab) reset $(LAB)
+
+lab-solution: lab-tool ## Show how somebody else did it, once your chapter passes all tests (LAB= TEACHER=1)
+	$(Q)$(lab) solution $(LAB) $(if $(TEACHER),--teacher)
+
+lab-handout: lab-tool ## Copy the repository for students, without the solutions, to DIR=
+	$(Q)[ -n "$(DIR)" ] || { echo "error: where to? make lab-handout DIR=directory" >&2; exit 2; }
+	$(Q)$(lab) handout "$(DIR)"
+
+lab-new: tangle ## Write the beginnings of a lab of your own: NAME=a-name TITLE="What it is about"
+	$(Q)[ -n "$(NAME)" ] || { echo "error: what is it called? make lab-new NAME=a-name TITLE='What it is about'" >&2; exit 2; }
+	$(Q)$(tangle_bin) lab new $(NAME) $(if $(TITLE),--title "$(TITLE)")
+
+lab-prove: lab-grader ## See that the labs are what they say: starters fail, solutions pass, wrong ones fail their tests (LAB=)
+	$(Q)$(lab) prove $(LAB)
+
 ##@ Quality
 
 test: tangle ## Run every test, here and in the VM (TESTS=part-of-a-name)
@@ -105,9 +168,9 @@ test: tangle ## Run every test, here and in the VM (TESTS=part-of-a-name)
 	$(Q)$(MAKE) payload vmtests mdbook
 	$(Q)scripts/test $(TESTS)
 
-logic: tangle ## Run the unit tests of the module's pure files, here (TESTS=part-of-a-name, AS_OF=)
+logic: $(tangled) ## Run the unit tests of the module's pure files, here (TESTS=part-of-a-name, AS_OF=)
 	$(Q)scripts/need cargo
-	$(if $(AS_OF),$(Q)scripts/state $(AS_OF))
+	$(of_chapter)
 	$(Q)scripts/logic $(TESTS)
 
 cases: payload vmtests ## Run cases in the VM by name, quickly: TESTS='timer/ halt/' (DISKS=512M: it can swap)
@@ -176,9 +239,9 @@ help: ## This list
 # --- Parts ------------------------------------------------------------------------------------------------------
 
 # What runs here and what runs there are built side by side.
-payload: tangle
+payload: $(tangled)
 	$(Q)scripts/need cargo $(emulator)
-	$(if $(AS_OF),$(Q)scripts/state $(AS_OF))
+	$(of_chapter)
 	$(Q)$(MAKE) -j2 parts
 
 # Those that there are. make looks for them anew, since by now the code is there.
@@ -188,31 +251,43 @@ parts: $(call part,launcher/main.rs,launcher) $(call part,guest/Cargo.toml,guest
 $(tangle_bin):
 	$(Q)$(MAKE) tangle
 
-# Static, since the VM has no C library.
+# Static, since the VM has no C library. What the book's own was linked with need not be compiled again for other systems.
 launcher: | $(tangle_bin)
-	$(Q)+$(wrap) cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
+	$(if $(SYSTEM),$(Q)[ -d $(built)/$(target) -o ! -d target/$(target) ] || { mkdir -p $(built) && cp -a target/$(target) target/release $(built); })
+	$(Q)+scripts/part $(like_book) --lock $(built)/.part.lock launcher $(code) $(launcher) $(payload) \
+		$(wrap) cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
 		--manifest-path $(manifest) --target-dir $(built) \
 		--config 'target.$(target).rustflags=["-Ctarget-feature=+crt-static"$(unused:%=,"%")]'
-	$(Q)scripts/put $(launcher) $(payload)/bin
 
 guest: | $(tangle_bin)
-	$(Q)+$(wrap) cargo build $(call cargo_quiet,$(guest)) --release --manifest-path $(code)/guest/Cargo.toml --target-dir $(built_guest) \
+	$(Q)+scripts/part $(like_book) guest $(code) $(guest) $(payload) \
+		$(wrap) cargo build $(call cargo_quiet,$(guest)) --release --manifest-path $(code)/guest/Cargo.toml --target-dir $(built_guest) \
 		--config 'build.rustflags=[$(unused:%="%")]'
-	$(Q)scripts/put $(guest) $(payload)/guests
 
 module: | $(tangle_bin)
-	$(Q)$(wrap) scripts/module-build $(code)/module $(module)
-	$(Q)scripts/put $(module)/lguest.ko $(payload)/modules
+	$(Q)scripts/part $(like_book) module $(code) $(module)/lguest.ko $(payload) \
+		$(wrap) scripts/module-build $(code)/module $(module)
 
 # And two modules for tests, which go beside the others, but nobody loads them unasked: one that plays what only KVM does to a
-# CPU, and the book's own with another file guest.rs, which makes Guests with two CPUs.
-vmtests: | $(tangle_bin)
+# CPU, and the book's own with another file guest.rs, which makes Guests with two CPUs. (They are for tests of the book's own system.)
+vmtests: $(if $(SYSTEM),,test-modules) | $(tangle_bin)
+	$(Q)cd tests/vm && env -u MAKEFLAGS -u MFLAGS $(abspath $(tangle_bin)) wrap -- cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
+
+test-modules: | $(tangle_bin)
 	$(Q)scripts/module-build tests/lender target/lender-$(HOST)
 	$(Q)[ ! -e target/lender-$(HOST)/lender.ko ] || scripts/put target/lender-$(HOST)/lender.ko $(payload)/tests
 	$(Q)scripts/pair target/pair
 	$(Q)scripts/module-build target/pair/module target/pair-$(HOST)
 	$(Q)scripts/put target/pair-$(HOST)/pair.ko $(payload)/tests
-	$(Q)cd tests/vm && env -u MAKEFLAGS -u MFLAGS ../../$(tangle_bin) wrap -- cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
+
+# The program behind the labs; what a system of a lab is built with; what tests it.
+lab := env -u MAKEFLAGS -u MFLAGS $(tangle_dir)/debug/lab
+lab-tool:
+	$(Q)scripts/need cargo
+	$(Q)env -u MAKEFLAGS -u MFLAGS cargo build $(call cargo_quiet,$(tangle_dir)/debug/lab) --target-dir $(tangle_dir) -p lab
+lab-system: lab-tool payload
+lab-grader: lab-system vmtests
+	$(Q)scripts/put $(vmtests) target/vmtests/payload
 
 # QEMU's plugin and what draws, for this machine; what is measured, for the VM. QEMU loads only a plugin that was made for its
 # version of the interface: 1 before QEMU 9, 2 since.
@@ -233,5 +308,6 @@ mdbook:
 serve := mdbook serve --dest-dir target/book --port $(PORT)
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
-.PHONY: tangle run vm debug book map serve watch test logic cases states test-debug test-bochs teeth crowd check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
-	payload parts launcher guest module vmtests ruler mdbook
+.PHONY: lab lab-list lab-run lab-watch grade grade-all hint lab-diff lab-reset lab-solution lab-handout lab-prove lab-tool lab-system lab-grader \
+	tangle run vm debug book map serve watch test logic cases states test-debug test-bochs teeth crowd check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
+	payload parts launcher guest module vmtests test-modules ruler mdbook

@@ -15,12 +15,16 @@ pub fn check(book: &Book, model: &Model) -> Vec<Diagnostic> {
         let reached = reached(model);
         let pieces = |id: &PieceId| reached.contains(&model.pieces[*id].fragment);
         undefined(model, (0..model.pieces.len()).filter(pieces), &mut diagnostics);
-        cycles(model, |id| reached.contains(&id), &mut diagnostics);
+        sizes(
+            model,
+            &cycles(model, |id| reached.contains(&id), &mut diagnostics),
+            &mut diagnostics,
+        );
     } else {
         undefined(model, 0..model.pieces.len(), &mut diagnostics);
         unused(model, &mut diagnostics);
         not_alone(book, model, &mut diagnostics);
-        cycles(model, |_| true, &mut diagnostics);
+        sizes(model, &cycles(model, |_| true, &mut diagnostics), &mut diagnostics);
     }
     paths(model, &mut diagnostics);
     diagnostics
@@ -128,8 +132,9 @@ fn not_alone(book: &Book, model: &Model, diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Fragments that contain themselves. Each circle is reported once.
-fn cycles(model: &Model, concerned: impl Fn(FragmentId) -> bool, diagnostics: &mut Vec<Diagnostic>) {
+/// Fragments that contain themselves. Each circle is reported once. Returns the fragments, each after all that it refers to, or
+/// nothing where there is a circle.
+fn cycles(model: &Model, concerned: impl Fn(FragmentId) -> bool, diagnostics: &mut Vec<Diagnostic>) -> Vec<FragmentId> {
     #[derive(Clone, Copy, PartialEq)]
     enum State {
         New,
@@ -149,6 +154,8 @@ fn cycles(model: &Model, concerned: impl Fn(FragmentId) -> bool, diagnostics: &m
         })
         .collect();
     let mut state = vec![State::New; edges.len()];
+    let before = diagnostics.len();
+    let mut order = Vec::new();
     for root in 0..edges.len() {
         if state[root] != State::New || !concerned(root) {
             continue;
@@ -160,6 +167,7 @@ fn cycles(model: &Model, concerned: impl Fn(FragmentId) -> bool, diagnostics: &m
             let id = *id;
             let Some((_, to)) = edges[id].get(*next) else {
                 state[id] = State::Done;
+                order.push(id);
                 path.pop();
                 continue;
             };
@@ -177,6 +185,65 @@ fn cycles(model: &Model, concerned: impl Fn(FragmentId) -> bool, diagnostics: &m
                 }
             }
         }
+    }
+    if diagnostics.len() > before {
+        order.clear();
+    }
+    order
+}
+
+/// How much text a book may become, in bytes. A fragment that is used twice by one that is used twice and so on for a page becomes more
+/// than any disk holds; a book of a thousand pages is far below this.
+const LARGEST: u64 = 64 << 20;
+
+/// Fragments that become too much text. `order` has each fragment after those that it refers to.
+fn sizes(model: &Model, order: &[FragmentId], diagnostics: &mut Vec<Diagnostic>) {
+    // Of each fragment its bytes and its lines, since each line moves to the right with the reference. A reference counts, too: what
+    // becomes nothing takes its time all the same.
+    let mut sizes = vec![(0_u64, 0_u64); model.fragments.len()];
+    let too_large = |id: FragmentId| {
+        Diagnostic::new(
+            Code::TooLarge,
+            format!(
+                "`{}` would become more than {} MiB",
+                model.fragments[id].title(),
+                LARGEST >> 20
+            ),
+            definition(model, id),
+            "with all that it refers to",
+        )
+    };
+    for &id in order {
+        let (mut bytes, mut lines) = (0_u64, 0_u64);
+        for &piece in model.fragments[id].live() {
+            bytes = bytes.saturating_add(1);
+            for line in model.pieces[piece].fence.lines() {
+                let (more, of) = match line.reference() {
+                    Some(reference) => {
+                        let (bytes, lines) = model.meant(piece, reference.name).map_or((0, 0), |to| sizes[to]);
+                        let indents = lines.saturating_mul(reference.indent.len() as u64);
+                        (bytes.saturating_add(indents).saturating_add(1), lines)
+                    }
+                    None => (line.text.len() as u64 + 1, 1),
+                };
+                bytes = bytes.saturating_add(more);
+                lines = lines.saturating_add(of);
+            }
+        }
+        sizes[id] = (bytes, lines);
+        if bytes > LARGEST {
+            // Whatever refers to it is too large as well.
+            diagnostics.push(too_large(id));
+            return;
+        }
+    }
+    let all = model.files().map(|(id, _)| sizes[id].0).fold(0, u64::saturating_add);
+    if let Some((id, _)) = model
+        .files()
+        .max_by_key(|(id, _)| sizes[*id].0)
+        .filter(|_| all > LARGEST)
+    {
+        diagnostics.push(too_large(id).help("all files together are too much"));
     }
 }
 
@@ -311,6 +378,29 @@ mod tests {
         assert_eq!(codes("```c #a file=a\n<<a>>\n```\n"), [Code::CyclicFragment]);
         let two = "```c file=f\n<<a>>\n```\n```c #a\n<<b>>\n```\n```c #b\n<<c>>\n<<a>>\n```\n```c #c\n<<b>>\n```\n";
         assert_eq!(codes(two), [Code::CyclicFragment, Code::CyclicFragment]);
+    }
+
+    #[test]
+    fn what_doubles_forty_times_is_too_large() {
+        use std::fmt::Write;
+        for end in ["end\n", ""] {
+            let mut text = String::from("```c file=f\n<<0>>\n```\n");
+            for depth in 0..40 {
+                write!(text, "```c #{depth}\n<<{0}>>\n<<{0}>>\n```\n", depth + 1).unwrap();
+            }
+            write!(text, "```c #40\n{end}```\n").unwrap();
+            assert_eq!(codes(&text), [Code::TooLarge]);
+        }
+        // So are many files that each are not.
+        let mut text = String::new();
+        for file in 0..40 {
+            write!(text, "```c file={file}\n<<0>>\n```\n").unwrap();
+        }
+        for depth in 0..20 {
+            write!(text, "```c #{depth}\n<<{0}>>\n<<{0}>>\n```\n", depth + 1).unwrap();
+        }
+        text.push_str("```c #20\nend\n```\n");
+        assert_eq!(codes(&text), [Code::TooLarge]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum Code {
     UnusedFragment,
     /// A fragment that contains itself.
     CyclicFragment,
+    /// A fragment that becomes more text than any program has.
+    TooLarge,
     /// `<<name>>` with something else on its line.
     ReferenceNotAlone,
     /// A path that leads out of the output directory, or is no path.
@@ -53,6 +55,7 @@ impl Code {
             Self::UndefinedFragment => "undefined-fragment",
             Self::UnusedFragment => "unused-fragment",
             Self::CyclicFragment => "cyclic-fragment",
+            Self::TooLarge => "too-large",
             Self::ReferenceNotAlone => "reference-not-alone",
             Self::BadPath => "bad-path",
             Self::PathInPath => "path-in-path",

@@ -78,6 +78,9 @@ pub struct Settings {
     pub dialect: Option<String>,
     /// The directory of the [labs](crate::lab), relative to the root of the book.
     pub labs: Option<String>,
+    /// Where `tangle lsp` writes the systems of book and lab, a directory for each lab, relative to the root of the book.
+    #[serde(rename = "labs-out")]
+    pub labs_out: String,
     /// What `tangle watch` runs when something changes.
     #[cfg(feature = "watch")]
     pub watch: Vec<crate::watch::Rule>,
@@ -89,6 +92,7 @@ impl Default for Settings {
             out: "generated".to_owned(),
             dialect: None,
             labs: None,
+            labs_out: "target/editor".to_owned(),
             #[cfg(feature = "watch")]
             watch: Vec::new(),
         }
@@ -105,6 +109,8 @@ pub struct Inputs {
     source_dir: String,
     out: PathBuf,
     labs: Option<String>,
+    #[cfg(feature = "lsp")]
+    labs_out: String,
     #[cfg(feature = "watch")]
     rules: Vec<crate::watch::Rule>,
     /// Path, relative to `root`, and content.
@@ -160,6 +166,8 @@ impl Inputs {
             config: config_text,
             dialect,
             labs: config.preprocessor.tangle.labs,
+            #[cfg(feature = "lsp")]
+            labs_out: config.preprocessor.tangle.labs_out,
             #[cfg(feature = "watch")]
             rules: config.preprocessor.tangle.watch,
             summary,
@@ -180,13 +188,19 @@ impl Inputs {
         Some(self.root.join(self.labs.as_ref()?))
     }
 
+    /// Where an editor's systems of book and lab go.
+    #[cfg(feature = "lsp")]
+    #[must_use]
+    pub fn labs_out(&self) -> PathBuf {
+        self.root.join(&self.labs_out)
+    }
+
     /// Adds the chapter at `path` behind all others, where a lab is read as `view` says.
     ///
     /// # Errors
     /// When it cannot be read, or is a lab whose comments are not in order.
-    pub fn followed_by(mut self, path: &Path, view: View) -> Result<Self, Error> {
+    pub fn followed_by(self, path: &Path, view: View) -> Result<Self, Error> {
         let bytes = fs::read(path).map_err(|error| Error::Io("read", path.to_owned(), error))?;
-        let shown = shown_below(&self.root, path);
         // What is no text is told when the others are read as text.
         let bytes = match String::from_utf8(bytes) {
             Ok(text) => lab::view(&text, view)
@@ -198,8 +212,21 @@ impl Inputs {
                 .into_bytes(),
             Err(error) => error.into_bytes(),
         };
-        self.chapters.push((shown, bytes));
-        Ok(self)
+        Ok(self.with_chapter(path, bytes))
+    }
+
+    /// Adds a chapter behind all others whose file is at `path` and which reads so.
+    #[must_use]
+    pub fn with_chapter(mut self, path: &Path, bytes: Vec<u8>) -> Self {
+        self.chapters.push((shown_below(&self.root, path), bytes));
+        self
+    }
+
+    /// The same with another place for the generated files.
+    #[must_use]
+    pub fn with_out(mut self, out: &Path) -> Self {
+        out.clone_into(&mut self.out);
+        self
     }
 
     /// What `tangle watch` runs when something changes.

@@ -56,7 +56,8 @@ pub struct Region {
 
 impl Region {
     /// What is not part of the chapter in `view`.
-    fn hidden(&self, view: View) -> [Range<usize>; 2] {
+    #[must_use]
+    pub fn hidden(&self, view: View) -> [Range<usize>; 2] {
         match view {
             View::Starter => [self.opening.start..self.middle.end, self.closing.clone()],
             View::Solution => [self.opening.clone(), self.middle.start..self.closing.end],

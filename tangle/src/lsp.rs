@@ -13,6 +13,7 @@ mod cursor;
 mod diagnostics;
 mod documents;
 mod downstream;
+mod edition;
 mod encoding;
 mod features;
 mod mapping;

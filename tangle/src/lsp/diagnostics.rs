@@ -40,7 +40,7 @@ fn translate(snapshot: &Snapshot, mistake: &diagnostic::Diagnostic) -> Diagnosti
 fn message(mistake: &diagnostic::Diagnostic) -> String {
     let mut message = mistake.message.clone();
     // Elsewhere these words only say again what the underline shows.
-    if matches!(mistake.code, Code::BadHeader | Code::BadPath) {
+    if matches!(mistake.code, Code::BadHeader | Code::BadLab | Code::BadPath) {
         message = format!("{message}: {}", mistake.primary.text);
     }
     if let Some(help) = &mistake.help {

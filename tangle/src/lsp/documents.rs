@@ -63,6 +63,12 @@ impl Documents {
         }
     }
 
+    /// All of them with the real paths of their files, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Path, &str)> {
+        let documents = self.0.iter();
+        documents.map(|(path, document)| (path.as_path(), document.text.as_str()))
+    }
+
     /// The open text of the file at `path`.
     pub fn get(&self, path: &Path) -> Option<&Document> {
         self.0.get(&real(path))

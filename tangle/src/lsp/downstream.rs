@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 
 use lsp_server::{ErrorCode, Message, Notification, Request, RequestId, Response, ResponseError};
@@ -25,6 +26,8 @@ use super::transport::Event;
 use super::uri;
 use crate::map;
 
+/// Numbers the processes, so that what each says finds the book that it is about.
+static GENERATIONS: AtomicU32 = AtomicU32::new(0);
 /// How often an analyzer that ended by itself is started again.
 const RESTARTS: u32 = 3;
 /// The command that applies an edit; what a completion has to do in other chapters is done by it.
@@ -121,6 +124,8 @@ pub struct Downstream {
     process: Option<Analyzer>,
     state: State,
     generation: u32,
+    /// How often it was started.
+    starts: u32,
     next_id: i32,
     pending: HashMap<i32, Pending>,
     /// Questions of the analyzer that the editor has not answered yet, by the name under which it got them.
@@ -157,6 +162,7 @@ impl Downstream {
             process: None,
             state: State::Off,
             generation: 0,
+            starts: 0,
             next_id: 0,
             pending: HashMap::new(),
             asked: HashMap::new(),
@@ -194,7 +200,8 @@ impl Downstream {
     }
 
     fn start(&mut self) {
-        self.generation += 1;
+        self.starts += 1;
+        self.generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
         match Analyzer::start(&self.program, &self.root, self.generation, self.events.clone()) {
             Ok(process) => {
                 self.process = Some(process);
@@ -228,14 +235,12 @@ impl Downstream {
         self.on_disk.clear();
         self.reported.clear();
         self.completions = None;
-        for (_, pending) in self.pending.drain() {
-            self.client.respond(pending.id, Ok(Value::Null));
-        }
+        self.give_up();
         let status = status.map_or_else(String::new, |status| format!(" ({status})"));
         let words = last_line.map_or_else(String::new, |line| format!(", saying \"{line}\""));
         let said = format!("`{}` ended{status}{words}", self.program);
         // One that never answered will not do better the next time.
-        if was_running && self.generation <= RESTARTS {
+        if was_running && self.starts <= RESTARTS {
             self.client
                 .show(MessageType::WARNING, format!("{said}; it is started again"));
             self.start();
@@ -246,6 +251,19 @@ impl Downstream {
                 format!("{said}: fragments work, Rust code goes without it from now on"),
             );
         }
+    }
+
+    /// Answers what it will answer no more.
+    fn give_up(&mut self) {
+        for (_, pending) in self.pending.drain() {
+            self.client.respond(pending.id, Ok(Value::Null));
+        }
+    }
+
+    /// Nobody needs it any more.
+    pub fn dismiss(mut self) {
+        self.stop();
+        self.give_up();
     }
 
     /// Asks it to end. Returns the generation whose end to wait for.
@@ -388,11 +406,12 @@ impl Downstream {
     }
 
     /// The editor wants to know more about a completion. `false` if it is none of ours.
-    pub fn resolve(&mut self, id: RequestId, item: &CompletionItem) -> bool {
-        let Some((list, index)) = item.data.as_ref().and_then(parse_completion) else {
+    pub fn resolve(&mut self, id: &RequestId, item: &CompletionItem) -> bool {
+        let Some((generation, list, index)) = item.data.as_ref().and_then(parse_completion) else {
             return false;
         };
-        let Some(known) = self.completions.as_ref().filter(|known| known.list == list) else {
+        let known = self.completions.as_ref().filter(|known| known.list == list);
+        let Some(known) = known.filter(|_| self.is_current(generation)) else {
             return false;
         };
         let Some(item) = known.items.get(index) else {
@@ -400,7 +419,7 @@ impl Downstream {
         };
         let (params, context) = (value(item), known.context.clone());
         let number = self.request(ask::ResolveCompletionItem::METHOD, params);
-        let question = Question::Resolve;
+        let (id, question) = (id.clone(), Question::Resolve);
         self.pending.insert(number, Pending { id, question, context });
         true
     }
@@ -412,11 +431,14 @@ impl Downstream {
         }
     }
 
+    /// Whether it asked the editor a question of this name.
+    pub fn has_asked(&self, id: &RequestId) -> bool {
+        self.asked.contains_key(&name(id))
+    }
+
     /// The editor answered a question of the analyzer.
     pub fn answered(&mut self, response: Response) {
-        // Other answers are to the session's own questions.
-        let key = serde_json::from_value::<String>(value(&response.id)).unwrap_or_default();
-        if let Some(id) = self.asked.remove(&key) {
+        if let Some(id) = self.asked.remove(&name(&response.id)) {
             self.send(Response { id, ..response });
         }
     }
@@ -480,10 +502,13 @@ impl Downstream {
                 }
                 Heard::Diagnostics
             }
-            note::ShowMessage::METHOD
-            | note::LogMessage::METHOD
-            | note::Progress::METHOD
-            | "experimental/serverStatus" => {
+            note::Progress::METHOD => {
+                let mut notification = notification;
+                self.rename_token(&mut notification.params);
+                self.client.send(notification);
+                Heard::Fine
+            }
+            note::ShowMessage::METHOD | note::LogMessage::METHOD | "experimental/serverStatus" => {
                 self.client.send(notification);
                 Heard::Fine
             }
@@ -493,11 +518,12 @@ impl Downstream {
 
     /// It wants something from the editor.
     fn question(&mut self, request: Request) {
-        let Request { id, method, params } = request;
+        let Request { id, method, mut params } = request;
         let result = match method.as_str() {
             ask::WorkspaceConfiguration::METHOD => Ok(self.configuration(&params)),
             ask::WorkDoneProgressCreate::METHOD | ask::ShowMessageRequest::METHOD => {
                 let key = format!("analyzer {} {id}", self.generation);
+                self.rename_token(&mut params);
                 self.client.send(Request::new(key.clone().into(), method, params));
                 self.asked.insert(key, id);
                 return;
@@ -516,6 +542,13 @@ impl Downstream {
             id,
             response_result: result,
         });
+    }
+
+    /// All analyzers call what they are busy with by the same names, and the editor shall tell them apart.
+    fn rename_token(&self, params: &mut Value) {
+        if let Some(token) = params.get_mut("token") {
+            *token = json!(format!("analyzer {} {token}", self.generation));
+        }
     }
 
     /// Its settings, one for each section that it asks about.
@@ -574,7 +607,7 @@ impl Downstream {
 
     fn completions(&mut self, context: Context, response: CompletionResponse) -> CompletionResponse {
         self.lists = self.lists.wrapping_add(1);
-        let list = self.lists;
+        let (generation, list) = (self.generation, self.lists);
         let (is_incomplete, items) = match response {
             CompletionResponse::Array(items) => (false, items),
             CompletionResponse::List(list) => (list.is_incomplete, list.items),
@@ -582,7 +615,7 @@ impl Downstream {
         let translate = |(index, item): (usize, &CompletionItem)| {
             let item = completion(&context, item.clone())?;
             Some(CompletionItem {
-                data: Some(json!({ "list": list, "item": index })),
+                data: Some(json!({ "analyzer": generation, "list": list, "item": index })),
                 ..item
             })
         };
@@ -623,10 +656,16 @@ fn workspace_edit(translator: &Translator, edits: Vec<Edit>) -> WorkspaceEdit {
     WorkspaceEdit::new(changes)
 }
 
-/// Which completion of which list this is.
-fn parse_completion(data: &Value) -> Option<(u32, usize)> {
-    let list = u32::try_from(data["list"].as_u64()?).ok()?;
-    Some((list, usize::try_from(data["item"].as_u64()?).ok()?))
+/// The name under which the editor has a question.
+fn name(id: &RequestId) -> String {
+    serde_json::from_value(value(id)).unwrap_or_default()
+}
+
+/// Which completion of which list of which analyzer this is.
+fn parse_completion(data: &Value) -> Option<(u32, u32, usize)> {
+    let number = |key: &str| data[key].as_u64();
+    let (generation, list) = (number("analyzer")?.try_into().ok()?, number("list")?.try_into().ok()?);
+    Some((generation, list, number("item")?.try_into().ok()?))
 }
 
 fn parse<T: DeserializeOwned>(value: Value) -> Option<T> {

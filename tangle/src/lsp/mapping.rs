@@ -207,6 +207,7 @@ mod tests {
     use lsp_types::{TextDocumentContentChangeEvent, Uri};
 
     use super::super::documents::Documents;
+    use super::super::edition::Edition;
     use super::super::encoding::Encoding;
     use super::super::uri;
     use super::*;
@@ -245,7 +246,7 @@ mod tests {
         }
 
         fn take(&self) -> Rc<Snapshot> {
-            Rc::new(Snapshot::take(&self.root, None, Encoding::Utf16, &self.documents).unwrap())
+            Rc::new(Snapshot::take(&Edition::book(&self.root), Encoding::Utf16, &self.documents).unwrap())
         }
 
         fn edit(&mut self, text: &str) -> Rc<Snapshot> {
@@ -283,7 +284,7 @@ mod tests {
     fn every_character_of_a_book_finds_its_way_back() {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
         for book in ["editor", "program"] {
-            let now = Snapshot::take(&golden.join(book), None, Encoding::Utf8, &Documents::default()).unwrap();
+            let now = Snapshot::take(&Edition::book(&golden.join(book)), Encoding::Utf8, &Documents::default()).unwrap();
             let now = Rc::new(now);
             let mapping = Mapping::new(now.clone(), now.clone());
             let mut seen = 0;

@@ -1,8 +1,9 @@
 //! The generated files on disk.
 
-use std::path::Path;
+use std::fs;
 
-use crate::disk::{self, Error, Inputs, Mode};
+use super::edition::Edition;
+use crate::disk::{self, Error, Mode};
 use crate::record;
 use crate::tangle;
 
@@ -11,10 +12,14 @@ use crate::tangle;
 ///
 /// # Errors
 /// When a file cannot be read or written, or was edited by hand.
-pub fn tangle(root: &Path, out: Option<&Path>) -> Result<Vec<String>, Error> {
-    let inputs = Inputs::read(root)?;
+pub fn tangle(edition: &Edition) -> Result<Vec<String>, Error> {
+    let reading = edition.read(|path| fs::read(path))?;
+    if !reading.broken.is_empty() {
+        return Ok(Vec::new());
+    }
+    let inputs = reading.inputs;
     let fingerprint = inputs.fingerprint();
-    let out = out.unwrap_or(inputs.out()).to_owned();
+    let out = inputs.out().to_owned();
     if record::up_to_date(&out, &fingerprint).is_some() {
         return Ok(Vec::new());
     }

@@ -1,21 +1,21 @@
-//! One editor, one book.
+//! One editor, one book; and for each lab that the editor shows, the book once more with the lab behind it.
 
+mod book;
 mod publish;
 mod questions;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use lsp_server::{Message, Notification};
+use lsp_server::{Message, Notification, Response};
 use lsp_types::notification::{self as note, Notification as _};
 use lsp_types::request as ask;
 use lsp_types::{
     Diagnostic, DidChangeConfigurationParams, DidChangeTextDocumentParams, DidCloseTextDocumentParams,
-    DidOpenTextDocumentParams, InitializeParams, MessageType,
+    DidOpenTextDocumentParams, DidSaveTextDocumentParams, InitializeParams, Uri,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -23,12 +23,11 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::documents::{Documents, real};
 use super::downstream::{Downstream, Heard};
+use super::edition::Edition;
 use super::encoding::Encoding;
-use super::mapping::Mapping;
-use super::snapshot::Snapshot;
-use super::translate::Translator;
 use super::transport::{self, Event};
-use super::{save, settings, uri};
+use super::{settings, uri};
+use self::book::Book;
 use crate::disk::Project;
 
 /// How long the analyzer may take to end when it was asked to.
@@ -58,44 +57,34 @@ pub fn run(options: Options) -> bool {
     let (messages, writer) = transport::write(io::stdout());
     let mut session = Session::new(options, Client::new(messages), sender, events);
     let proper = session.run();
-    session.stop_analyzer();
+    session.stop_analyzers();
     // With the session the last sender goes, and then the writer has written everything.
     drop(session);
     let _ = writer.join();
     proper
 }
 
-/// Everything about the book.
-struct Book {
-    root: PathBuf,
-    /// As the editor shows it.
-    now: Rc<Snapshot>,
-    /// Connects it with the last state that had files.
-    mapping: Mapping,
-    /// That state.
-    sound: Rc<Snapshot>,
-}
-
-struct Session {
+/// What every book needs of the editor.
+struct Desk {
     options: Options,
     client: Client,
     sender: Sender<Event>,
-    events: Receiver<Event>,
-    /// Events that arrived while others were waited for.
-    backlog: VecDeque<Event>,
     editor: InitializeParams,
     encoding: Encoding,
     documents: Documents,
+}
+
+struct Session {
+    desk: Desk,
+    events: Receiver<Event>,
+    /// Events that arrived while others were waited for.
+    backlog: VecDeque<Event>,
     root: Option<PathBuf>,
-    book: Option<Book>,
-    downstream: Option<Downstream>,
-    /// The texts changed since `book` was made.
-    stale: bool,
+    /// The book, and behind it the same with each lab that the editor shows.
+    books: Vec<Book>,
     /// Diagnostics changed since they were published.
     unpublished: bool,
     published: HashMap<String, Vec<Diagnostic>>,
-    /// The last trouble that was shown; the same is not shown twice.
-    trouble: String,
     phase: Phase,
 }
 
@@ -113,21 +102,20 @@ enum Phase {
 impl Session {
     fn new(options: Options, client: Client, sender: Sender<Event>, events: Receiver<Event>) -> Self {
         Self {
-            options,
-            client,
-            sender,
+            desk: Desk {
+                options,
+                client,
+                sender,
+                editor: InitializeParams::default(),
+                encoding: Encoding::default(),
+                documents: Documents::default(),
+            },
             events,
             backlog: VecDeque::new(),
-            editor: InitializeParams::default(),
-            encoding: Encoding::default(),
-            documents: Documents::default(),
             root: None,
-            book: None,
-            downstream: None,
-            stale: false,
+            books: Vec::new(),
             unpublished: false,
             published: HashMap::new(),
-            trouble: String::new(),
             phase: Phase::Stranger,
         }
     }
@@ -137,11 +125,7 @@ impl Session {
             let Some(event) = self.next_event() else { return false };
             match event {
                 Event::Client(Message::Request(request)) => self.request(request),
-                Event::Client(Message::Response(response)) => {
-                    if let Some(downstream) = &mut self.downstream {
-                        downstream.answered(response);
-                    }
-                }
+                Event::Client(Message::Response(response)) => self.answered(response),
                 Event::Client(Message::Notification(notification)) => {
                     if notification.method == note::Exit::METHOD {
                         return self.phase == Phase::Farewell;
@@ -151,11 +135,9 @@ impl Session {
                 Event::ClientGone => return false,
                 Event::Analyzer(generation, message) => self.heard(generation, message),
                 Event::AnalyzerGone(generation) => {
-                    let downstream = self.downstream.as_mut();
-                    if let Some(downstream) = downstream.filter(|downstream| downstream.is_current(generation)) {
-                        downstream.gone();
-                        self.unpublished = true;
-                    }
+                    let current = self.analyzers().filter(|analyzer| analyzer.is_current(generation));
+                    current.for_each(Downstream::gone);
+                    self.unpublished = true;
                 }
             }
         }
@@ -171,7 +153,7 @@ impl Session {
         self.events.recv().ok()
     }
 
-    // --- The book ---
+    // --- The books ---
 
     /// Looks for the book from `path` upwards.
     fn find_book(&mut self, path: &Path) {
@@ -182,126 +164,102 @@ impl Session {
 
     /// Begins with the book, once it is found.
     fn begin(&mut self) {
-        // The analyzer looks for its packages on disk, so they are there before it is.
-        self.tangle();
-        self.stale = true;
-        self.refresh();
+        let Some(root) = &self.root else { return };
+        let edition = Edition {
+            out: self.desk.options.out.clone(),
+            ..Edition::book(root)
+        };
+        self.books.push(Book::open(edition, &self.desk));
+        self.unpublished = true;
+        self.sort_labs();
     }
 
-    /// Looks at the book again if anything changed.
+    /// Looks at the books again if anything changed.
     fn refresh(&mut self) {
-        let Some(root) = self.root.as_ref().filter(|_| self.stale) else {
+        let mut changed = false;
+        for book in &mut self.books {
+            changed |= book.refresh(&self.desk);
+        }
+        if changed {
+            self.unpublished = true;
+            self.sort_labs();
+        }
+    }
+
+    /// Opens a book for every lab that the editor shows, and closes those of the others.
+    fn sort_labs(&mut self) {
+        let Some(book) = self.books.first().and_then(Book::now).cloned() else {
             return;
         };
-        self.stale = false;
-        let out = self.options.out.as_deref();
-        match Snapshot::take(root, out, self.encoding, &self.documents) {
-            Ok(now) => {
-                let now = Rc::new(now);
-                let sound = match &self.book {
-                    Some(book) if now.outputs.is_none() => book.sound.clone(),
-                    _ => now.clone(),
-                };
-                self.book = Some(Book {
-                    root: root.clone(),
-                    mapping: Mapping::new(now.clone(), sound.clone()),
-                    now,
-                    sound,
-                });
-                self.trouble.clear();
-                self.show_files();
-                self.unpublished = true;
+        let labs = book.labs(&self.desk.documents);
+        let (books, closed) = std::mem::take(&mut self.books)
+            .into_iter()
+            .partition(|book| book.edition.lab.is_none() || labs.contains(&book.edition));
+        self.books = books;
+        for downstream in closed.into_iter().filter_map(|book| book.downstream) {
+            downstream.dismiss();
+        }
+        for edition in labs {
+            if self.books.iter().all(|book| book.edition != edition) {
+                self.books.push(Book::open(edition, &self.desk));
             }
-            Err(error) => self.complain(error.to_string()),
+        }
+        // The order of the editor's texts is none.
+        self.books.sort_by(|one, other| one.edition.rank().cmp(&other.edition.rank()));
+    }
+
+    /// The text at `uri` is another one now.
+    fn touch(&mut self, uri: Option<&Uri>) {
+        for book in concerned(&mut self.books, uri) {
+            book.stale = true;
         }
     }
 
-    /// Says what is wrong, once.
-    fn complain(&mut self, trouble: String) {
-        if self.trouble != trouble {
-            self.client.show(MessageType::ERROR, trouble.clone());
-            self.trouble = trouble;
-        }
-    }
+    // --- The analyzers ---
 
-    /// Writes the generated files as the saved chapters have them: cargo and the analyzer look there.
-    fn tangle(&mut self) {
-        let Some(root) = &self.root else { return };
-        match save::tangle(root, self.options.out.as_deref()) {
-            Ok(written) => {
-                if let Some(downstream) = &mut self.downstream {
-                    downstream.saved(&written);
-                }
-            }
-            Err(error) => self.complain(error.to_string()),
-        }
+    fn analyzers(&mut self) -> impl Iterator<Item = &mut Downstream> {
+        self.books.iter_mut().filter_map(|book| book.downstream.as_mut())
     }
-
-    /// Shows the analyzer what the files are now.
-    fn show_files(&mut self) {
-        let Some(book) = &self.book else { return };
-        if self.downstream.is_none() {
-            let Some(program) = &self.options.analyzer else { return };
-            self.downstream = Some(Downstream::new(
-                program,
-                (book.root.clone(), book.now.out.clone()),
-                self.editor.clone(),
-                analyzer_settings(self.editor.initialization_options.as_ref()),
-                self.encoding,
-                self.client.clone(),
-                self.sender.clone(),
-            ));
-        }
-        let Some(downstream) = &mut self.downstream else { return };
-        downstream.start_if_needed(&book.sound);
-        let sources = &book.sound.book.sources;
-        let documents = &self.documents;
-        downstream.show(&book.sound, |chapter| {
-            documents.get(&book.root.join(sources[chapter].path())).is_some()
-        });
-    }
-
-    fn translator(&self) -> Option<Translator> {
-        let book = self.book.as_ref()?;
-        Some(Translator {
-            mapping: book.mapping.clone(),
-            analyzer: self.downstream.as_ref()?.encoding(),
-            out: book.sound.out.clone(),
-        })
-    }
-
-    // --- The analyzer ---
 
     fn heard(&mut self, generation: u32, message: Message) {
-        let downstream = self.downstream.as_mut();
-        let Some(downstream) = downstream.filter(|downstream| downstream.is_current(generation)) else {
-            return;
-        };
-        match downstream.receive(message) {
-            Heard::Fine => {}
-            Heard::Ready => self.show_files(),
-            Heard::Diagnostics => self.unpublished = true,
+        let Self { books, desk, .. } = self;
+        for book in books {
+            let downstream = book.downstream.as_mut();
+            if let Some(downstream) = downstream.filter(|downstream| downstream.is_current(generation)) {
+                match downstream.receive(message) {
+                    Heard::Fine => {}
+                    Heard::Ready => book.show_files(desk),
+                    Heard::Diagnostics => self.unpublished = true,
+                }
+                return;
+            }
         }
     }
 
-    /// Ends the analyzer and waits until it has.
-    fn stop_analyzer(&mut self) {
-        let Some(generation) = self.downstream.as_mut().and_then(Downstream::stop) else {
-            return;
-        };
+    /// The editor answered a question: of an analyzer, or of the session, which has no use for the answer.
+    fn answered(&mut self, response: Response) {
+        if let Some(downstream) = self.analyzers().find(|analyzer| analyzer.has_asked(&response.id)) {
+            downstream.answered(response);
+        }
+    }
+
+    /// Ends the analyzers and waits until they have.
+    fn stop_analyzers(&mut self) {
+        let mut running: Vec<u32> = self.analyzers().filter_map(Downstream::stop).collect();
         let deadline = Instant::now() + FAREWELL;
-        while let Ok(event) = self
-            .events
-            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
-            match event {
-                Event::AnalyzerGone(gone) if gone == generation => break,
-                Event::Analyzer(..) | Event::AnalyzerGone(_) => {}
-                event => self.backlog.push_back(event),
+        while !running.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(Event::AnalyzerGone(gone)) => running.retain(|generation| *generation != gone),
+                Ok(Event::Analyzer(..)) => {}
+                Ok(event) => self.backlog.push_back(event),
+                Err(_) => break,
             }
         }
-        // With this the process goes, if it has not.
-        self.downstream = None;
+        // With this the processes go, if they have not.
+        for book in &mut self.books {
+            book.downstream = None;
+        }
     }
 
     // --- What the editor says ---
@@ -319,8 +277,10 @@ impl Session {
                 };
                 let document = params.text_document;
                 let path = uri::to_path(&document.uri);
-                self.documents.open(document.uri, document.version, document.text);
-                self.stale = true;
+                self.desk
+                    .documents
+                    .open(document.uri.clone(), document.version, document.text);
+                self.touch(Some(&document.uri));
                 if let (None, Some(path)) = (&self.root, path) {
                     self.find_book(&path);
                     self.begin();
@@ -331,36 +291,41 @@ impl Session {
                     return;
                 };
                 let document = params.text_document;
-                self.documents
-                    .change(&document.uri, document.version, params.content_changes, self.encoding);
-                self.stale = true;
+                let encoding = self.desk.encoding;
+                self.desk
+                    .documents
+                    .change(&document.uri, document.version, params.content_changes, encoding);
+                self.touch(Some(&document.uri));
             }
             note::DidCloseTextDocument::METHOD => {
                 let Some(params) = parse::<DidCloseTextDocumentParams>(params) else {
                     return;
                 };
-                self.documents.close(&params.text_document.uri);
-                self.stale = true;
+                self.desk.documents.close(&params.text_document.uri);
+                self.touch(None);
             }
             note::DidSaveTextDocument::METHOD => {
+                let saved = parse::<DidSaveTextDocumentParams>(params).map(|params| params.text_document.uri);
                 // The analyzer has to see the text before it hears that it was saved.
-                self.stale = true;
+                self.touch(saved.as_ref());
                 self.refresh();
-                self.tangle();
+                for book in concerned(&mut self.books, saved.as_ref()) {
+                    book.save(&self.desk);
+                }
             }
-            note::DidChangeWatchedFiles::METHOD => self.stale = true,
+            note::DidChangeWatchedFiles::METHOD => self.touch(None),
             note::DidChangeConfiguration::METHOD => {
                 let settings = parse::<DidChangeConfigurationParams>(params).map(|params| params.settings);
-                if let (Some(downstream), Some(settings)) = (&mut self.downstream, settings)
-                    && settings.get(settings::SECTION).is_some()
-                {
-                    downstream.configure(analyzer_settings(Some(&settings)));
+                if let Some(settings) = settings.filter(|settings| settings.get(settings::SECTION).is_some()) {
+                    for downstream in self.analyzers() {
+                        downstream.configure(analyzer_settings(Some(&settings)));
+                    }
                 }
             }
             note::Cancel::METHOD => {
                 let id = serde_json::from_value(params["id"].clone());
-                if let (Some(downstream), Ok(id)) = (&self.downstream, id) {
-                    downstream.cancel(&id);
+                if let Ok(id) = id {
+                    self.analyzers().for_each(|downstream| downstream.cancel(&id));
                 }
             }
             _ => {}
@@ -369,7 +334,7 @@ impl Session {
 
     /// Asks to be told of chapters that change behind the editor's back.
     fn watch(&self) {
-        let workspace = self.editor.capabilities.workspace.as_ref();
+        let workspace = self.desk.editor.capabilities.workspace.as_ref();
         let watched = workspace.and_then(|workspace| workspace.did_change_watched_files.as_ref());
         if watched.and_then(|watched| watched.dynamic_registration) == Some(true) {
             let watchers = [
@@ -381,10 +346,19 @@ impl Session {
                 "method": note::DidChangeWatchedFiles::METHOD,
                 "registerOptions": { "watchers": watchers },
             });
-            self.client
+            self.desk
+                .client
                 .ask::<ask::RegisterCapability>("watch", json!({ "registrations": [registration] }));
         }
     }
+}
+
+/// The books that change with the text at `uri`: those with that chapter, or all if it is none, as it may become one.
+fn concerned<'a>(books: &'a mut [Book], uri: Option<&Uri>) -> impl Iterator<Item = &'a mut Book> {
+    let known = uri.filter(|uri| books.iter().any(|book| book.has(uri))).cloned();
+    books
+        .iter_mut()
+        .filter(move |book| known.as_ref().is_none_or(|uri| book.has(uri)))
 }
 
 /// The settings of the analyzer among those of the editor.

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::ops;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lsp_types::{Location, Position, Range, Uri};
 
 use super::documents::{Documents, real};
+use super::edition::Edition;
 use super::encoding::Encoding;
 use super::uri;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::disk::{Error, Inputs};
+use crate::disk::Error;
+use crate::lab;
 use crate::map::Span;
 use crate::model::{FragmentId, Model, Piece, PieceId};
 use crate::source::{Book, Place, Source};
@@ -33,6 +35,16 @@ pub struct Snapshot {
     pub diagnostics: Vec<Diagnostic>,
     /// The files by path, relative to `out`; `None` if what is wrong leaves them without a meaning.
     pub outputs: Option<BTreeMap<String, Output>>,
+    /// The number of the chapter that is a lab.
+    pub lab: Option<usize>,
+    /// The number of the first chapter that this edition is about.
+    own: usize,
+    /// The parts of it that are not in the view.
+    hidden: Vec<ops::Range<usize>>,
+    /// Where labs are.
+    labs: Option<PathBuf>,
+    /// Where their files go.
+    labs_out: PathBuf,
     /// The chapters as the editor names them, and the real paths of their files.
     names: Vec<(Uri, PathBuf)>,
 }
@@ -49,20 +61,35 @@ pub struct Output {
 }
 
 impl Snapshot {
-    /// Reads the book in `root`: what is open from the editor, the rest from the disk.
-    pub fn take(root: &Path, out: Option<&Path>, encoding: Encoding, documents: &Documents) -> Result<Self, Error> {
-        let project = Inputs::read_through(root, |path| documents.read(path))?.project()?;
-        let (model, diagnostics) = crate::examine(&project.book);
-        let sound = !diagnostics.iter().any(|diagnostic| senseless(diagnostic.code));
+    /// Reads the chapters of `edition`: what is open from the editor, the rest from the disk.
+    pub fn take(edition: &Edition, encoding: Encoding, documents: &Documents) -> Result<Self, Error> {
+        let reading = edition.read(|path| documents.read(path))?;
+        let (labs, labs_out) = (reading.inputs.labs(), reading.inputs.labs_out());
+        let project = reading.inputs.project()?;
+        let lab = edition.lab.as_ref().map(|_| project.book.sources.len() - 1);
+        let (model, mut diagnostics) = crate::examine(&project.book);
+        let broken = lab::diagnostics(lab.unwrap_or_default(), reading.broken);
+        let sound = broken.is_empty() && !diagnostics.iter().any(|diagnostic| senseless(diagnostic.code));
+        if broken.is_empty() {
+            diagnostics.extend(lab::diagnostics(lab.unwrap_or_default(), reading.form));
+        } else {
+            // What is wrong with it as one piece is nobody's mistake.
+            diagnostics = broken;
+        }
         let names = project.book.sources.iter().map(|source| {
-            let path = root.join(source.path());
+            let path = project.root.join(source.path());
             let open = documents.get(&path).map(|document| document.uri.clone());
             (open.unwrap_or_else(|| uri::from_path(&path)), real(&path))
         });
         Ok(Self {
             names: names.collect(),
             outputs: sound.then(|| outputs(&model)),
-            out: out.map_or(project.out, Path::to_owned),
+            lab,
+            own: reading.own,
+            hidden: reading.hidden,
+            labs,
+            labs_out,
+            out: project.out,
             root: project.root,
             book: project.book,
             encoding,
@@ -78,6 +105,28 @@ impl Snapshot {
         self.names
             .iter()
             .position(|(name, known)| name == uri || *known == path)
+    }
+
+    /// Whether a chapter is what this edition is about: any of the book, or what is behind it.
+    pub fn is_own(&self, chapter: usize) -> bool {
+        chapter >= self.own
+    }
+
+    /// Whether a position of a chapter is in the view of it that this book has.
+    pub fn shows(&self, chapter: usize, position: Position) -> bool {
+        let offset = self.offset(chapter, position);
+        !self.hidden.iter().any(|hidden| self.lab == Some(chapter) && hidden.contains(&offset))
+    }
+
+    /// The editions of the book with the labs that are open.
+    pub fn labs(&self, documents: &Documents) -> Vec<Edition> {
+        let Some(labs) = &self.labs else { return Vec::new() };
+        let mut editions = Edition::with_labs(&self.root, labs, &self.labs_out, documents);
+        editions.retain(|edition| {
+            let path = edition.lab.as_ref().map(|lab| &lab.path);
+            !self.names.iter().any(|(_, chapter)| Some(chapter) == path)
+        });
+        editions
     }
 
     /// What the editor calls the chapter of this number.
@@ -152,7 +201,7 @@ impl Snapshot {
 fn senseless(code: Code) -> bool {
     matches!(
         code,
-        Code::UnterminatedFence | Code::CyclicFragment | Code::BadPath | Code::PathInPath
+        Code::UnterminatedFence | Code::CyclicFragment | Code::TooLarge | Code::BadPath | Code::PathInPath
     )
 }
 

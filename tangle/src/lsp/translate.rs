@@ -276,6 +276,7 @@ mod tests {
     use lsp_types::CompletionTextEdit::Edit as Main;
 
     use super::super::documents::Documents;
+    use super::super::edition::Edition;
     use super::super::snapshot::Snapshot;
     use super::*;
 
@@ -308,7 +309,7 @@ mod tests {
         fs::write(root.join("src/SUMMARY.md"), "- [One](one.md)\n- [Two](two.md)\n").unwrap();
         fs::write(root.join("src/one.md"), FIRST).unwrap();
         fs::write(root.join("src/two.md"), SECOND).unwrap();
-        let snapshot = Rc::new(Snapshot::take(&root, None, encoding, &Documents::default()).unwrap());
+        let snapshot = Rc::new(Snapshot::take(&Edition::book(&root), encoding, &Documents::default()).unwrap());
         assert!(snapshot.diagnostics.is_empty(), "{:?}", snapshot.diagnostics);
         Translator {
             out: snapshot.out.clone(),

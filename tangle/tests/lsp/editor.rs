@@ -132,6 +132,11 @@ impl Editor {
         self.notify("textDocument/didOpen", json!({ "textDocument": document }));
     }
 
+    pub fn close(&mut self, path: &str) {
+        self.texts.remove(path);
+        self.notify("textDocument/didClose", json!({ "textDocument": self.document(path) }));
+    }
+
     /// Replaces the first `old` of an open text, as typing would.
     pub fn edit(&mut self, path: &str, old: &str, new: &str) {
         let mut change = json!({ "range": { "start": self.find(path, old) }, "text": new });

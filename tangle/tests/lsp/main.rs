@@ -5,5 +5,6 @@ mod analyzer;
 mod common;
 mod editor;
 mod fragments;
+mod labs;
 mod mistakes;
 mod process;

@@ -49,9 +49,9 @@ fn an_analyzer_that_ends_at_once_is_not_started_again() {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&script, mode).unwrap();
     let mut editor = Editor::start(book, &["--analyzer", script.to_str().unwrap()], &json!({}));
+    editor.open(ONE);
     editor.wait("a message", |editor| !editor.shown.is_empty());
     assert!(editor.shown[0].contains("nothing to analyze"), "{:?}", editor.shown);
-    editor.open(ONE);
     let there = editor.about("textDocument/definition", ONE, &at(14, 5));
     assert_eq!(there["range"], range(2, 3, 26));
     assert_eq!(editor.shown.len(), 1, "{:?}", editor.shown);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 
 use lsp_types::{PrepareRenameResponse, TextEdit, Uri, WorkspaceEdit};
 
@@ -31,6 +32,8 @@ pub enum Refused {
     Spelling(String),
     /// The book would become another one.
     Different(String),
+    /// The name stands in the book, too, in this place, and a lab changes nothing there.
+    OfTheBook(String, String),
 }
 
 impl fmt::Display for Refused {
@@ -52,6 +55,10 @@ impl fmt::Display for Refused {
                 f,
                 "the files would not be the same if the fragment were called `{name}`"
             ),
+            Self::OfTheBook(name, place) => write!(
+                f,
+                "`{name}` stands in the book as well, in {place}, and a lab leaves the book's chapters alone: rename it there"
+            ),
         }
     }
 }
@@ -60,9 +67,8 @@ impl fmt::Display for Refused {
 pub fn prepare(snapshot: &Snapshot, target: Option<&Target>) -> Result<PrepareRenameResponse, Refused> {
     let target = target.ok_or(Refused::NoFragment)?;
     let id = fragment(snapshot, Some(target))?;
-    if snapshot.model.fragments[id].name.is_none() {
-        return Err(Refused::NoName);
-    }
+    let name = snapshot.model.fragments[id].name.as_deref().ok_or(Refused::NoName)?;
+    leaves_the_book(snapshot, id, name)?;
     let (place, placeholder) = navigate::name(snapshot, target).ok_or(Refused::NoName)?;
     Ok(PrepareRenameResponse::RangeWithPlaceholder {
         range: snapshot.range(&place),
@@ -79,26 +85,57 @@ fn fragment(snapshot: &Snapshot, target: Option<&Target>) -> Result<FragmentId, 
         .ok_or(Refused::NoFragment)
 }
 
-/// The edits that give the fragment under the cursor a new name.
-pub fn rename(snapshot: &Snapshot, target: Option<&Target>, new: &str) -> Result<WorkspaceEdit, Refused> {
+/// Nothing that a lab wants changes the book before it.
+fn leaves_the_book(snapshot: &Snapshot, id: FragmentId, name: &str) -> Result<(), Refused> {
+    let pieces = snapshot.model.fragments[id].pieces.iter();
+    let headers = pieces.map(|piece| snapshot.model.pieces[*piece].place());
+    let mut places = headers.chain(snapshot.uses(id));
+    match places.find(|place| !snapshot.is_own(place.source)) {
+        Some(place) => Err(Refused::OfTheBook(name.to_owned(), snapshot.says(&place))),
+        None => Ok(()),
+    }
+}
+
+/// The edits that give the fragment under the cursor a new name, there and in `others`: the same book in other editions.
+pub fn rename(
+    snapshot: &Snapshot,
+    target: Option<&Target>,
+    new: &str,
+    others: &[Rc<Snapshot>],
+) -> Result<WorkspaceEdit, Refused> {
     let id = fragment(snapshot, target)?;
     let old = snapshot.model.fragments[id].name.as_deref().ok_or(Refused::NoName)?;
     let new = new.trim();
-    if let Some(other) = snapshot.model.named(new).filter(|other| *other != id) {
-        let place = snapshot.says(&snapshot.definition(other));
-        return Err(Refused::Taken(new.to_owned(), place));
-    }
-    let places = names(snapshot, id, old, new)?;
-    verify(snapshot, &places, new)?;
     // A URI knows nothing that could change, whatever its type suggests.
     #[expect(
         clippy::mutable_key_type,
         reason = "this is the type that the protocol's crate has chosen"
     )]
     let mut changes: HashMap<Uri, Vec<TextEdit>> = HashMap::new();
-    for place in &places {
-        let edits = changes.entry(snapshot.uri(place.source).clone()).or_default();
-        edits.push(TextEdit::new(snapshot.range(place), new.to_owned()));
+    let mut add = |edition: &Snapshot, id: FragmentId| {
+        if let Some(other) = edition.model.named(new).filter(|other| *other != id) {
+            let place = edition.says(&edition.definition(other));
+            return Err(Refused::Taken(new.to_owned(), place));
+        }
+        if snapshot.lab.is_some() {
+            leaves_the_book(edition, id, old)?;
+        }
+        let places = names(edition, id, old, new)?;
+        verify(edition, &places, new)?;
+        for place in &places {
+            let edits = changes.entry(edition.uri(place.source).clone()).or_default();
+            let edit = TextEdit::new(edition.range(place), new.to_owned());
+            if !edits.contains(&edit) {
+                edits.push(edit);
+            }
+        }
+        Ok(())
+    };
+    add(snapshot, id)?;
+    for other in others {
+        if let Some(id) = other.model.named(old) {
+            add(other, id)?;
+        }
     }
     Ok(WorkspaceEdit::new(changes))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lsp_types::notification::PublishDiagnostics;
 use lsp_types::{Diagnostic, PublishDiagnosticsParams, Uri};
 
-use super::super::{diagnostics, uri};
+use super::super::uri;
 use super::Session;
 
 impl Session {
@@ -14,34 +14,19 @@ impl Session {
         if !std::mem::take(&mut self.unpublished) {
             return;
         }
-        let Some(book) = &self.book else { return };
         let mut all: BTreeMap<String, (Uri, Vec<Diagnostic>)> = BTreeMap::new();
-        let mut add = |uri: &Uri, diagnostic: Diagnostic| {
+        let mut add = |uri: &Uri, mut diagnostic: Diagnostic, note: &str| {
             let (_, known) = all
                 .entry(uri.as_str().to_owned())
                 .or_insert_with(|| (uri.clone(), Vec::new()));
-            // A fragment that is used in two files has its mistakes twice.
+            // A fragment that is used in two files has its mistakes twice, and one that is in two books as well.
             if !known.contains(&diagnostic) {
+                diagnostic.message.push_str(note);
                 known.push(diagnostic);
             }
         };
-        for (chapter, diagnostic) in diagnostics::own(&book.now) {
-            add(book.now.uri(chapter), diagnostic);
-        }
-        if let (Some(downstream), Some(translator)) = (&self.downstream, self.translator()) {
-            for (uri, reported) in downstream.reported() {
-                let path = translator.generated(uri);
-                for diagnostic in reported {
-                    match &path {
-                        None => add(uri, diagnostic.clone()),
-                        Some(path) => {
-                            if let Some((chapter, diagnostic)) = translator.diagnostic(path, diagnostic) {
-                                add(book.now.uri(chapter), diagnostic);
-                            }
-                        }
-                    }
-                }
-            }
+        for book in &self.books {
+            book.diagnostics(&mut add);
         }
         let gone: Vec<_> = self
             .published
@@ -64,9 +49,10 @@ impl Session {
     }
 
     fn send_diagnostics(&self, uri: &Uri, diagnostics: Vec<Diagnostic>) {
-        let document = uri::to_path(uri).and_then(|path| self.documents.get(&path));
+        let document = uri::to_path(uri).and_then(|path| self.desk.documents.get(&path));
         let version = document.map(|document| document.version);
-        self.client
+        self.desk
+            .client
             .notify::<PublishDiagnostics>(PublishDiagnosticsParams::new(uri.clone(), diagnostics, version));
     }
 }

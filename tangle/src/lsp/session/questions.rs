@@ -1,11 +1,13 @@
 //! What the editor asks, and who knows the answer.
 
+use std::rc::Rc;
+
 use lsp_server::{ErrorCode, Request, RequestId, ResponseError};
 use lsp_types::request::{self as ask, Request as _};
 use lsp_types::{
     CodeActionKind, CodeActionParams, CompletionItem, CompletionParams, CompletionResponse, DocumentLinkParams,
     DocumentSymbolParams, ExecuteCommandParams, InitializeParams, Position, ReferenceParams, RenameParams,
-    TextDocumentPositionParams, Uri, WorkspaceSymbolParams,
+    TextDocumentPositionParams, Uri, WorkspaceSymbol, WorkspaceSymbolParams,
 };
 use serde_json::{Value, json};
 
@@ -18,6 +20,7 @@ use super::super::encoding::Encoding;
 use super::super::features::{actions, complete, hover, navigate, outline, rename};
 use super::super::snapshot::Snapshot;
 use super::super::uri;
+use super::book::Book;
 use super::{Phase, Session, parse};
 
 /// What is to be said about a request.
@@ -45,7 +48,7 @@ impl Session {
                 Reply::Refused(ErrorCode::InvalidRequest, message)
             }
             (Phase::Open, ask::Shutdown::METHOD) => {
-                self.stop_analyzer();
+                self.stop_analyzers();
                 self.phase = Phase::Farewell;
                 Reply::Now(Value::Null)
             }
@@ -55,11 +58,11 @@ impl Session {
             }
         };
         match reply {
-            Reply::Now(result) => self.client.respond(id, Ok(result)),
+            Reply::Now(result) => self.desk.client.respond(id, Ok(result)),
             Reply::Later => {}
             Reply::Refused(code, message) => {
                 let (code, data) = (code as i32, None);
-                self.client.respond(id, Err(ResponseError { code, message, data }));
+                self.desk.client.respond(id, Err(ResponseError { code, message, data }));
             }
         }
     }
@@ -70,33 +73,35 @@ impl Session {
         };
         let offered = params.capabilities.general.as_ref();
         let offered = offered.and_then(|general| general.position_encodings.as_deref());
-        self.encoding = Encoding::choose(offered.unwrap_or_default());
+        self.desk.encoding = Encoding::choose(offered.unwrap_or_default());
         #[expect(deprecated, reason = "older editors say nothing else")]
         let root = params.root_uri.clone();
         let folder = params.workspace_folders.iter().flatten().next();
         let folder = folder.map(|folder| folder.uri.clone()).or(root);
         let start = folder.and_then(|uri| uri::to_path(&uri));
         let start = start.or_else(|| std::env::current_dir().ok()).unwrap_or_default();
-        match &self.options.book {
+        match &self.desk.options.book {
             Some(book) => self.root = Some(real(book)),
             None => self.find_book(&start),
         }
-        self.options.out = self
+        self.desk.options.out = self
+            .desk
             .options
             .out
             .as_deref()
             .map(|out| std::path::absolute(out).unwrap_or_else(|_| out.to_owned()));
-        self.editor = params;
+        self.desk.editor = params;
         self.phase = Phase::Open;
         Reply::Now(json!({
-            "capabilities": capabilities(self.encoding),
+            "capabilities": capabilities(self.desk.encoding),
             "serverInfo": { "name": "tangle", "version": env!("CARGO_PKG_VERSION") },
         }))
     }
 
     fn question(&mut self, id: &RequestId, method: &str, params: Value) -> Reply {
         let here = position(&params);
-        let Some(now) = self.book.as_ref().map(|book| book.now.clone()) else {
+        let asked = self.books.get(self.asked(&params).unwrap_or_default());
+        let Some(now) = asked.and_then(Book::now).cloned() else {
             return Reply::Now(Value::Null);
         };
         let place = here.and_then(|(document, position)| {
@@ -135,11 +140,32 @@ impl Session {
             }
             ask::PrepareRenameRequest::METHOD => refusable(rename::prepare(&now, target.as_ref())),
             ask::Rename::METHOD => match parse::<RenameParams>(params) {
-                Some(params) => refusable(rename::rename(&now, target.as_ref(), &params.new_name)),
+                Some(params) => {
+                    let others = self.others(&now);
+                    refusable(rename::rename(&now, target.as_ref(), &params.new_name, &others))
+                }
                 None => invalid(),
             },
             _ => self.about_chapter(&now, method, params),
         }
+    }
+
+    /// The number of the book that a question is about. Chapters that all of them have are those of the first.
+    fn asked(&self, params: &Value) -> Option<usize> {
+        let document: Uri = parse(params["textDocument"]["uri"].clone())?;
+        let position: Option<Position> = parse(params["position"].clone()).or_else(|| parse(params["range"]["start"].clone()));
+        // In one view of a lab is what the other has not.
+        let shown = self.books.iter().position(|book| book.shows(&document, position));
+        shown.or_else(|| self.books.iter().position(|book| book.has(&document)))
+    }
+
+    /// The other editions in which what is renamed in `now` has another name, too: of a lab the other view, of the book all labs.
+    fn others(&self, now: &Rc<Snapshot>) -> Vec<Rc<Snapshot>> {
+        let all = self.books.iter().filter_map(Book::now);
+        let others = all.filter(|other| !Rc::ptr_eq(now, other));
+        let lab = now.lab.map(|lab| now.uri(lab));
+        let same = others.filter(|other| lab.is_none_or(|lab| other.chapter(lab).is_some()));
+        same.cloned().collect()
     }
 
     /// Answers about a fragment, or passes a question about code on.
@@ -169,7 +195,7 @@ impl Session {
                 Reply::Now(value(chapter.map(|chapter| outline::outline(now, chapter))))
             }
             ask::WorkspaceSymbolRequest::METHOD => match parse::<WorkspaceSymbolParams>(params) {
-                Some(params) => Reply::Now(value(outline::symbols(now, &params.query))),
+                Some(params) => Reply::Now(value(self.symbols(&params.query))),
                 None => invalid(),
             },
             ask::DocumentLinkRequest::METHOD => {
@@ -193,7 +219,8 @@ impl Session {
             ask::ExecuteCommand::METHOD => match parse::<ExecuteCommandParams>(params) {
                 Some(params) if params.command == APPLY => {
                     let edit = params.arguments.into_iter().next().unwrap_or_default();
-                    self.client
+                    self.desk
+                        .client
                         .ask::<ask::ApplyWorkspaceEdit>("apply", json!({ "edit": edit }));
                     Reply::Now(Value::Null)
                 }
@@ -201,6 +228,19 @@ impl Session {
             },
             other => Reply::Refused(ErrorCode::MethodNotFound, format!("tangle does not know {other}")),
         }
+    }
+
+    /// The fragments and files of all books, each once.
+    fn symbols(&self, query: &str) -> Vec<WorkspaceSymbol> {
+        let mut symbols: Vec<WorkspaceSymbol> = Vec::new();
+        for now in self.books.iter().filter_map(Book::now) {
+            for symbol in outline::symbols(now, query) {
+                if !symbols.contains(&symbol) {
+                    symbols.push(symbol);
+                }
+            }
+        }
+        symbols
     }
 
     fn completion(&mut self, id: &RequestId, now: &Snapshot, place: Option<(usize, usize)>, params: Value) -> Reply {
@@ -219,8 +259,8 @@ impl Session {
     }
 
     fn resolve(&mut self, id: &RequestId, params: Value) -> Reply {
-        let asked = self.downstream.as_mut().zip(parse::<CompletionItem>(params.clone()));
-        if asked.is_some_and(|(downstream, item)| downstream.resolve(id.clone(), &item)) {
+        let item = parse::<CompletionItem>(params.clone());
+        if item.is_some_and(|item| self.analyzers().any(|downstream| downstream.resolve(id, &item))) {
             Reply::Later
         } else {
             // It says all that is known already.
@@ -230,14 +270,16 @@ impl Session {
 
     /// Passes a question about Rust code on.
     fn forward(&mut self, id: &RequestId, question: Question, method: &str, mut params: Value) -> Reply {
-        let forwarded = self.translator().and_then(|translator| {
+        let book = self.asked(&params).map(|number| &mut self.books[number]);
+        let forwarded = book.and_then(|book| {
+            let translator = book.translator()?;
             let (document, position) = position(&params)?;
             let chapter = translator.mapping.now().chapter(&document)?;
             let (uri, position) = translator.forward(chapter, position)?;
             let path = translator.generated(&uri)?;
             params["textDocument"]["uri"] = value(uri);
             params["position"] = value(position);
-            let downstream = self.downstream.as_mut()?;
+            let downstream = book.downstream.as_mut()?;
             downstream
                 .ask(id.clone(), question, (method, params), translator, (chapter, path))
                 .then_some(())
