@@ -25,6 +25,10 @@ pub struct Options {
 
 /// `lab prove`.
 pub fn run(context: &Context, options: &Options) -> Result<Status> {
+    if !context.course.labs.iter().any(lab::lab::Lab::has_solution) {
+        anstream::eprintln!("There is nothing to prove: this is a copy for students, without solutions.");
+        return Ok(Status::Fine);
+    }
     needs_built(context)?;
     let labs = if options.labs.is_empty() {
         context.course.labs.iter().collect()
