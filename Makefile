@@ -112,9 +112,54 @@ watch: mdbook tangle ## As `make serve`, and after every change build it and run
 	@echo 'The pages: http://localhost:$(PORT)'
 	$(Q)env -u MAKEFLAGS -u MFLAGS $(with_tools) $(tangle_bin) watch --with '$(serve) >target/serve.log 2>&1'
 
-editor: tangle ## Let `tangle lsp` understand the kernel module, too (tangle/README.md has the editor's settings)
+editor: tangle ## Let `tangle lsp` understand the kernel module, too, and the labs that you have begun (tangle/README.md has the editor's settings)
 	$(Q)scripts/need cargo rust-analyzer
-	$(Q)scripts/module-project generated/module
+	$(Q)scripts/editor $(wildcard $(if $(LAB),labs/$(LAB)-*.md labs/0$(LAB)-*.md))
+
+##@ The labs
+
+lab: lab-tool ## Begin a lab: your chapter comes to labs/work/ (LAB=1; later LAB= may be left out)
+	$(Q)$(lab) start $(LAB)
+
+lab-list: lab-tool ## Tell which labs there are, and how far you are
+	$(Q)$(lab) list
+
+lab-run: lab-system ## Build the system with your chapter, and boot it on this terminal (LAB=)
+	$(Q)$(lab) run $(LAB)
+
+lab-watch: lab-grader ## After every save of your chapter build it and run the tests of the task that you are at (LAB=)
+	$(Q)$(lab) watch $(LAB)
+
+grade: lab-grader ## Run all tests on your chapter, and say what it is worth (LAB= JSON=file CSV=file)
+	$(Q)$(lab) grade $(LAB) $(if $(JSON),--json "$(JSON)") $(if $(CSV),--csv "$(CSV)")
+
+grade-all: lab-grader ## Grade a class, each confined: DIR=directory of NAME.md or NAME/NN-lab.md (LAB= JOBS=2 OUT= MEMORY=3G MINUTES=40)
+	$(Q)[ -n "$(DIR)" ] || { echo "error: what was handed in? make grade-all DIR=directory" >&2; exit 2; }
+	$(Q)$(lab) grade-all "$(DIR)" $(if $(LAB),--lab "$(LAB)") $(if $(JOBS),--jobs "$(JOBS)") $(if $(OUT),--out "$(OUT)") \
+		$(if $(MEMORY),--memory "$(MEMORY)") $(if $(MINUTES),--time "$(MINUTES)") $(if $(KEEP),--keep) $(if $(filter yes,$(UNCONFINED)),--unconfined)
+
+hint: lab-tool ## Help, a little more each time (LAB= TASK=)
+	$(Q)$(lab) hint $(LAB) $(if $(TASK),--task "$(TASK)")
+
+lab-diff: lab-tool ## Show what your chapter changes in the files of the system (LAB=)
+	$(Q)$(lab) diff $(LAB)
+
+lab-reset: lab-tool ## Put your chapter aside, under another name, and begin anew (LAB=)
+	$(Q)$(lab) reset $(LAB)
+
+lab-solution: lab-tool ## Show how somebody else did it, once your chapter passes all tests (LAB= TEACHER=1)
+	$(Q)$(lab) solution $(LAB) $(if $(TEACHER),--teacher)
+
+lab-handout: lab-tool ## Copy the repository for students, without the solutions, to DIR=
+	$(Q)[ -n "$(DIR)" ] || { echo "error: where to? make lab-handout DIR=directory" >&2; exit 2; }
+	$(Q)$(lab) handout "$(DIR)"
+
+lab-new: tangle ## Write the beginnings of a lab of your own: NAME=a-name TITLE="What it is about"
+	$(Q)[ -n "$(NAME)" ] || { echo "error: what is it called? make lab-new NAME=a-name TITLE='What it is about'" >&2; exit 2; }
+	$(Q)$(tangle_bin) lab new $(NAME) $(if $(TITLE),--title "$(TITLE)")
+
+lab-prove: lab-grader ## See that the labs are what they say: starters fail, solutions pass, wrong ones fail their tests (LAB=)
+	$(Q)$(lab) prove $(LAB)
 
 ##@ Quality
 
@@ -206,8 +251,9 @@ parts: $(call part,launcher/main.rs,launcher) $(call part,guest/Cargo.toml,guest
 $(tangle_bin):
 	$(Q)$(MAKE) tangle
 
-# Static, since the VM has no C library.
+# Static, since the VM has no C library. What the book's own was linked with need not be compiled again for other systems.
 launcher: | $(tangle_bin)
+	$(if $(SYSTEM),$(Q)[ -d $(built)/$(target) -o ! -d target/$(target) ] || { mkdir -p $(built) && cp -a target/$(target) target/release $(built); })
 	$(Q)+scripts/part $(like_book) --lock $(built)/.part.lock launcher $(code) $(launcher) $(payload) \
 		$(wrap) cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
 		--manifest-path $(manifest) --target-dir $(built) \
@@ -234,6 +280,15 @@ test-modules: | $(tangle_bin)
 	$(Q)scripts/module-build target/pair/module target/pair-$(HOST)
 	$(Q)scripts/put target/pair-$(HOST)/pair.ko $(payload)/tests
 
+# The program behind the labs; what a system of a lab is built with; what tests it.
+lab := env -u MAKEFLAGS -u MFLAGS $(tangle_dir)/debug/lab
+lab-tool:
+	$(Q)scripts/need cargo
+	$(Q)env -u MAKEFLAGS -u MFLAGS cargo build $(call cargo_quiet,$(tangle_dir)/debug/lab) --target-dir $(tangle_dir) -p lab
+lab-system: lab-tool payload
+lab-grader: lab-system vmtests
+	$(Q)scripts/put $(vmtests) target/vmtests/payload
+
 # QEMU's plugin and what draws, for this machine; what is measured, for the VM. QEMU loads only a plugin that was made for its
 # version of the interface: 1 before QEMU 9, 2 since.
 plugin_version = $(shell qemu-system-x86_64 --version | sed -nE 's/.*version ([0-9]+).*/\1/p' | awk '{ print $$1 < 9 ? 1 : 2 }')
@@ -253,5 +308,6 @@ mdbook:
 serve := mdbook serve --dest-dir target/book --port $(PORT)
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
-.PHONY: tangle run vm debug book map serve watch test logic cases states test-debug test-bochs teeth crowd check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
+.PHONY: lab lab-list lab-run lab-watch grade grade-all hint lab-diff lab-reset lab-solution lab-handout lab-prove lab-tool lab-system lab-grader \
+	tangle run vm debug book map serve watch test logic cases states test-debug test-bochs teeth crowd check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
 	payload parts launcher guest module vmtests test-modules ruler mdbook

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::trouble::{At, Result, Trouble};
 const BOOTS: usize = 3;
 /// No test is silent for so long: each has a limit of its own, of five minutes at most.
 const SILENCE: Duration = Duration::from_secs(400);
+/// What a kernel says beyond that nobody reads.
+const LARGEST_LOG: u64 = 16 << 20;
 
 /// How a test went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,13 +96,7 @@ pub fn run(course: &Course, lab: &Lab, rows: &[&Row], system: &System, dir: &Pat
             }
             break;
         }
-        let fell = heard.running.clone();
-        let why = heard.end_in_words();
-        ran.outcomes.extend(heard.outcomes);
-        if let Some(name) = fell {
-            ran.outcomes
-                .insert(name, Outcome::Failed(format!("the Host: expected it to go on, got {why}")));
-        }
+        ran.outcomes.extend(heard.into_outcomes());
     }
     for row in rows {
         ran.outcomes
@@ -154,14 +151,12 @@ impl Boot<'_> {
             if let Some(event) = Event::read(line, &token) {
                 self.setting.tells(&event);
                 heard.take(event);
-            } else {
-                heard.last = line.to_owned();
             }
         });
         // The kernel's log is wanted whatever happened.
-        keep_kernel_log(top, &name, &self.kernel)?;
-        heard.end = Some(end?);
-        heard.settle();
+        let logs = self.setting.vm_logs.clone().unwrap_or_else(|| top.join("target/vm"));
+        keep_kernel_log(&logs, &name, &self.kernel)?;
+        heard.end_with(end?);
         Ok(heard)
     }
 
@@ -177,17 +172,20 @@ impl Boot<'_> {
 }
 
 /// The kernel's log of the latest run of that name becomes `to`; the others of that name are not kept.
-fn keep_kernel_log(top: &Path, name: &str, to: &Path) -> Result<()> {
-    let directory = top.join("target/vm");
-    let Ok(entries) = fs::read_dir(&directory) else {
+pub(crate) fn keep_kernel_log(directory: &Path, name: &str, to: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(directory) else {
         return Ok(());
     };
     for entry in entries.flatten() {
         let file = entry.file_name().to_string_lossy().into_owned();
         let Some(rest) = file.strip_prefix(name) else { continue };
         let path = entry.path();
-        if rest != ".kernel.log" && rest.ends_with(".kernel.log") {
-            fs::copy(&path, to).at("copy", &path)?;
+        // Where the VM was confined, the directory is that of somebody whom nobody need trust.
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && rest != ".kernel.log" && rest.ends_with(".kernel.log") {
+            let mut log = fs::File::open(&path).at("read", &path)?.take(LARGEST_LOG);
+            let mut kept = fs::File::create(to).at("write", to)?;
+            std::io::copy(&mut log, &mut kept).at("copy", &path)?;
         }
         // Another run may have tidied up there already.
         let _ = fs::remove_file(&path);
@@ -196,7 +194,7 @@ fn keep_kernel_log(top: &Path, name: &str, to: &Path) -> Result<()> {
 }
 
 /// A word that nobody knows.
-fn token() -> Result<String> {
+pub(crate) fn token() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Trouble::other(format!("no random numbers here: {error}")))?;
     Ok(bytes.iter().fold(String::new(), |mut out, byte| {
@@ -242,7 +240,7 @@ fn script(lab: &Lab, rows: &[&Row], known: &BTreeMap<String, Outcome>, token: &s
 }
 
 /// One word of shell, whatever it holds.
-fn word(text: &str) -> String {
+pub(crate) fn word(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
@@ -321,7 +319,7 @@ fn string(text: &str) -> Option<(String, &str)> {
 
 /// All that one boot said.
 #[derive(Debug, Default)]
-struct Heard {
+pub(crate) struct Heard {
     outcomes: BTreeMap<String, Outcome>,
     /// The test that runs.
     running: Option<String>,
@@ -330,7 +328,6 @@ struct Heard {
     /// Whether the tests of the lab are over, and the book's cases run.
     over: bool,
     end: Option<End>,
-    last: String,
 }
 
 impl Heard {
@@ -338,7 +335,7 @@ impl Heard {
         self.running.is_some()
     }
 
-    fn take(&mut self, event: Event) {
+    pub(crate) fn take(&mut self, event: Event) {
         match event {
             Event::Begin(name) => self.running = Some(name),
             Event::Ok(name) => {
@@ -379,6 +376,22 @@ impl Heard {
         } else if self.running.as_deref().is_some_and(is_case) {
             self.running = Some(THE_BOOK.to_owned());
         }
+    }
+
+    /// How the VM ended.
+    pub(crate) fn end_with(&mut self, end: End) {
+        self.end = Some(end);
+        self.settle();
+    }
+
+    /// How each test went, that too which the VM did not survive.
+    pub(crate) fn into_outcomes(mut self) -> BTreeMap<String, Outcome> {
+        self.settle();
+        if let Some(name) = self.running.take() {
+            let why = format!("the Host: expected it to go on, got {}", self.end_in_words());
+            self.outcomes.insert(name, Outcome::Failed(why));
+        }
+        self.outcomes
     }
 
     fn end_in_words(&self) -> String {

@@ -40,6 +40,8 @@ pub struct Setting {
     pub build_time: Duration,
     /// How long one boot with all tests may take.
     pub boot_time: Duration,
+    /// Where `scripts/vm` leaves the kernels' logs, if that is not `target/vm`.
+    pub vm_logs: Option<PathBuf>,
     /// Who wants to know what is going on.
     pub listener: Arc<dyn Fn(&News<'_>) + Send + Sync>,
 }
@@ -52,6 +54,7 @@ impl Default for Setting {
             colours: false,
             build_time: system::BUILD_TIME,
             boot_time: Duration::from_secs(1800),
+            vm_logs: None,
             listener: Arc::new(|_| {}),
         }
     }
@@ -159,6 +162,16 @@ impl Grade {
 /// # Errors
 /// Where [`Trouble::is_the_chapters`], the chapter is at fault; else this machine.
 pub fn build(course: &Course, submission: &Submission, dir: &Path, setting: &Setting) -> Result<(Extended, System)> {
+    build_in(course, submission, dir, dir, setting)
+}
+
+fn build_in(
+    course: &Course,
+    submission: &Submission,
+    dir: &Path,
+    logs: &Path,
+    setting: &Setting,
+) -> Result<(Extended, System)> {
     setting.says("reading the chapters");
     let book = system::files(&system::extend(course, &[])?.program);
     let chapter = (submission.path.clone(), submission.text.clone());
@@ -170,8 +183,8 @@ pub fn build(course: &Course, submission: &Submission, dir: &Path, setting: &Set
     }
     setting.stop.check()?;
     let system = System::at(dir);
-    system.write(course, &extended)?;
-    system.build(course, &files, setting)?;
+    system.write(&extended)?;
+    system.build(course, &files, &logs.join("build.log"), setting)?;
     Ok((extended, system))
 }
 
@@ -189,7 +202,23 @@ pub fn grade(
     only: Option<&[String]>,
     setting: &Setting,
 ) -> Result<Grade> {
-    let (extended, system) = match build(course, submission, dir, setting) {
+    grade_in(course, lab, submission, dir, dir, only, setting)
+}
+
+/// The same with the system in a directory of its own, where only what is built and booted needs to be written to.
+///
+/// # Errors
+/// Those of [`grade`].
+pub fn grade_in(
+    course: &Course,
+    lab: &Lab,
+    submission: &Submission,
+    system: &Path,
+    dir: &Path,
+    only: Option<&[String]>,
+    setting: &Setting,
+) -> Result<Grade> {
+    let (extended, system) = match build_in(course, submission, system, dir, setting) {
         Ok(built) => built,
         Err(trouble) if trouble.is_the_chapters() => {
             let logs = match &trouble {

@@ -1,9 +1,9 @@
 //! What stands in a lab, in the words of this tool.
 
-use tangle::lab::{self as form, Hint, Question};
+use tangle::lab as form;
 use tangle::source::Source;
 
-pub use tangle::lab::View;
+pub use tangle::lab::{Hint, Question, View};
 
 /// A lab, as its file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

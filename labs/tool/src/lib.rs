@@ -5,10 +5,13 @@
 //! the lab's tests on that in the VM, [`chapter`] reads what the student wrote, [`score`] turns all that into points,
 //! [`report`] shows them. [`grade`] is the chain, and [`prove`] tries it on what the course itself says is right and wrong.
 //!
+//! [`class`] grades all that a class has handed in.
+//!
 //! Whatever runs beside this program is started by [`job`], which ends it together with all that it started.
 
 pub mod boot;
 pub mod chapter;
+pub mod class;
 pub mod course;
 pub mod grade;
 pub mod hints;

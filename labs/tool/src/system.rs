@@ -4,6 +4,7 @@
 //! VM. A part whose code is what it was somewhere before is not built again: it is taken from a store that knows each by its code.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -161,12 +162,12 @@ struct Part {
 }
 
 impl Part {
-    /// Changes when its code does.
-    fn key(&self, files: &Files) -> String {
-        let mut all = String::new();
+    /// Changes when its code does, or what it is built with (`recipe`).
+    fn key(&self, files: &Files, recipe: &str) -> String {
+        let mut all = recipe.to_owned();
         for (path, text) in files {
             if self.directories.iter().any(|directory| path.starts_with(directory)) {
-                all.push_str(&format!("{path}\n{}\n{text}", text.len()));
+                let _ = write!(all, "{path}\n{}\n{text}", text.len());
             }
         }
         map::fingerprint(all.as_bytes())
@@ -175,7 +176,12 @@ impl Part {
     /// Where the store keeps it.
     fn stored(&self, course: &Course, files: &Files) -> PathBuf {
         let name = self.product.rsplit('/').next().unwrap_or(self.product);
-        store(course).join(format!("{}-{}", self.key(files), name))
+        // The Launcher's libraries, and for which kernel the module is.
+        let recipe: String = ["Cargo.toml", "scripts/lib.sh", "scripts/module-build"]
+            .iter()
+            .map(|path| fs::read_to_string(course.root.join(path)).unwrap_or_default())
+            .collect();
+        store(course).join(format!("{}-{}", self.key(files, &recipe), name))
     }
 }
 
@@ -210,7 +216,7 @@ impl System {
     ///
     /// # Errors
     /// When one cannot be written.
-    pub fn write(&self, course: &Course, extended: &Extended) -> Result<()> {
+    pub fn write(&self, extended: &Extended) -> Result<()> {
         let out = self.dir.join("generated");
         let lines = extended
             .program
@@ -219,25 +225,24 @@ impl System {
         // Nobody is meant to write there: an edit is no reason to stop.
         disk::write(&out, &extended.program.tangled, &lines, Mode::Force)?;
         record::write_stamp(&out, &extended.fingerprint, &lines).at("write", &out)?;
-        let package = package(&course.root)?;
-        let path = self.dir.join("Cargo.toml");
-        if fs::read_to_string(&path).ok().as_ref() != Some(&package) {
-            let lock = course.root.join("Cargo.lock");
-            fs::copy(&lock, self.dir.join("Cargo.lock")).at("copy", &lock)?;
-            fs::write(&path, package).at("write", &path)?;
-        }
         Ok(())
     }
 
-    /// Builds what the store does not have. What a compiler says stands in `build.log`, at the lines of the chapters.
+    /// Builds what the store does not have. What a compiler says stands in the file `log`, at the lines of the chapters.
     ///
     /// # Errors
     /// [`Trouble::Mistakes`] when a compiler finds some.
-    pub fn build(&self, course: &Course, files: &Files, setting: &Setting) -> Result<()> {
+    pub fn build(&self, course: &Course, files: &Files, log: &Path, setting: &Setting) -> Result<()> {
         let mut missing = Vec::new();
         for part in &PARTS {
             let product = self.payload.join(part.product);
-            if !copy(&part.stored(course, files), &product)? {
+            let stored = part.stored(course, files);
+            if copy(&stored, &product)? {
+                // What the compiler had to say of it then is still true.
+                for line in fs::read_to_string(warnings_of(&stored)).unwrap_or_default().lines() {
+                    setting.hears(line);
+                }
+            } else {
                 missing.push(part);
             }
         }
@@ -247,12 +252,12 @@ impl System {
         for part in &missing {
             setting.says(&format!("building the {}", part.target));
         }
-        let log = self.dir.join("build.log");
-        let mut make = setting.command("make");
+        // scripts/system puts beside the code what it is built with; then make builds parts by their names.
+        let mut make = setting.command("sh");
         make.current_dir(&course.root)
-            .arg("-j2")
-            .args(missing.iter().map(|part| part.target))
-            .arg(format!("SYSTEM={}", self.dir.display()));
+            .args(["-c", "scripts/system \"$0\" && exec make -j2 \"$@\" SYSTEM=\"$0\""])
+            .arg(&self.dir)
+            .args(missing.iter().map(|part| part.target));
         if setting.colours {
             make.env("CARGO_TERM_COLOR", "always");
         }
@@ -261,15 +266,21 @@ impl System {
             silence: None,
             whole: Some(setting.build_time),
         };
-        let end = job::run(make, &limits, Some(&log), &setting.stop, |line| said.push(line.to_owned()))?;
+        let end = job::run(make, &limits, Some(log), &setting.stop, |line| said.push(line.to_owned()))?;
         if end.success() {
-            // The warnings of what was built.
-            for line in &said {
+            let warnings = warnings(&said);
+            for line in warnings.lines() {
                 setting.hears(line);
             }
             for part in missing {
-                let product = self.payload.join(part.product);
-                copy(&product, &part.stored(course, files))?;
+                let stored = part.stored(course, files);
+                // Which part they are about, nobody knows if there is more than one.
+                if !warnings.is_empty() {
+                    let path = warnings_of(&stored);
+                    fs::create_dir_all(store(course)).at("create", &path)?;
+                    fs::write(&path, &warnings).at("write", &path)?;
+                }
+                copy(&self.payload.join(part.product), &stored)?;
             }
             return Ok(());
         }
@@ -279,13 +290,37 @@ impl System {
             .flat_map(|line| [line.as_str(), "\n"])
             .collect();
         if end == End::TooLong {
-            shown.push_str(&format!(
-                "error: it was not built after {} s; is there something that the compiler computes forever?\n",
+            let _ = writeln!(
+                shown,
+                "error: it was not built after {} s; is there something that the compiler computes forever?",
                 setting.build_time.as_secs()
-            ));
+            );
         }
-        Err(Trouble::Mistakes { shown, log: Some(log) })
+        Err(Trouble::Mistakes {
+            shown,
+            log: Some(log.to_owned()),
+        })
     }
+}
+
+/// Beside what was built, where it is stored, what was said of it.
+fn warnings_of(stored: &Path) -> PathBuf {
+    let mut name = stored.as_os_str().to_owned();
+    name.push(".warnings");
+    name.into()
+}
+
+/// What compilers said, if there is a warning in it: cargo tells of its progress, too.
+fn warnings(said: &[String]) -> String {
+    let plain = |line: &str| anstream::adapter::strip_str(line).to_string();
+    if !said.iter().any(|line| plain(line).trim_start().starts_with("warning")) {
+        return String::new();
+    }
+    let progress = ["Compiling ", "Finished ", "Downloading ", "Downloaded ", "Updating ", "Locking ", "Blocking "];
+    said.iter()
+        .filter(|line| !progress.iter().any(|word| plain(line).trim_start().starts_with(word)))
+        .flat_map(|line| [line.as_str(), "\n"])
+        .collect()
 }
 
 /// Whether make says only that somebody else has said what is wrong.
@@ -294,8 +329,9 @@ fn is_makes(line: &str) -> bool {
 }
 
 /// Copies `from`, if it is there. Nobody ever sees a part of it, even if this is interrupted.
+/// A link is no file: where somebody else's build has put one, it may lead anywhere.
 fn copy(from: &Path, to: &Path) -> Result<bool> {
-    if !from.is_file() {
+    if !fs::symlink_metadata(from).is_ok_and(|about| about.is_file()) {
         return Ok(false);
     }
     if let (Ok(old), Ok(new)) = (fs::read(to), fs::read(from))
@@ -337,28 +373,6 @@ pub fn keep_the_books(course: &Course) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The book's own package without what tangles and the other members of its workspace: a system is tangled already.
-fn package(root: &Path) -> Result<String> {
-    let path = root.join("Cargo.toml");
-    let text = fs::read_to_string(&path).at("read", &path)?;
-    Ok(without_tangle(&text))
-}
-
-fn without_tangle(manifest: &str) -> String {
-    let mut out = String::new();
-    let mut skipping = false;
-    for line in manifest.lines() {
-        if line.starts_with('[') {
-            skipping = line == "[build-dependencies]";
-        }
-        if !skipping && !line.starts_with("build = ") && !line.starts_with("members = ") {
-            out.push_str(line);
-            out.push('\n');
-        }
-    }
-    out
 }
 
 /// How long a build may take where nobody says otherwise: a slow machine compiles everything in a few minutes.
@@ -406,18 +420,10 @@ mod tests {
         let one = files(&[("module/a.rs", "1"), ("abi/a.rs", "2"), ("launcher/b.rs", "3")]);
         let mut two = one.clone();
         two.insert("launcher/b.rs".to_owned(), "4".to_owned());
-        assert_eq!(module.key(&one), module.key(&two));
-        assert_ne!(launcher.key(&one), launcher.key(&two));
+        assert_eq!(module.key(&one, ""), module.key(&two, ""));
+        assert_ne!(launcher.key(&one, ""), launcher.key(&two, ""));
         two.insert("abi/a.rs".to_owned(), "5".to_owned());
-        assert_ne!(module.key(&one), module.key(&two));
-        assert_ne!(guest.key(&one), guest.key(&two));
-    }
-
-    #[test]
-    fn the_package_of_a_system_tangles_nothing() {
-        let package = without_tangle(
-            "[package]\nname = \"lguest\"\nbuild = \"build.rs\"\n\n[build-dependencies]\n# It.\ntangle = {}\n\n[workspace]\nmembers = [\"tangle\"]\n",
-        );
-        assert_eq!(package, "[package]\nname = \"lguest\"\n\n[workspace]\n");
+        assert_ne!(module.key(&one, ""), module.key(&two, ""));
+        assert_ne!(guest.key(&one, ""), guest.key(&two, ""));
     }
 }

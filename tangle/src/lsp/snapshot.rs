@@ -121,7 +121,7 @@ impl Snapshot {
     /// The editions of the book with the labs that are open.
     pub fn labs(&self, documents: &Documents) -> Vec<Edition> {
         let Some(labs) = &self.labs else { return Vec::new() };
-        let mut editions = Edition::with_labs(&self.root, labs, &self.labs_out, documents);
+        let mut editions = Edition::with_labs(&self.root, labs, &self.labs_out, self.book.dialect, documents);
         editions.retain(|edition| {
             let path = edition.lab.as_ref().map(|lab| &lab.path);
             !self.names.iter().any(|(_, chapter)| Some(chapter) == path)

@@ -46,6 +46,7 @@ time: an hour
 Everything counts twice.
 
 ```rust #add it :=
+let some = some.min(1000);
 <<the sum>>
 ```
 
@@ -58,6 +59,7 @@ self.total += 2 * some;
 *(Say here what you do.)*
 
 ```rust #add it :=
+let some = some.min(1000);
 <<the sum>>
 ```
 
@@ -119,7 +121,7 @@ fn the_fragments_of_the_book_are_known_in_a_lab() {
     let mut editor = editor();
     editor.open(WORK);
     let there = editor.about("textDocument/definition", WORK, &at(4, 10));
-    assert_eq!(there, json!({ "uri": editor.uri(TWO), "range": range(29, 5, 16) }));
+    assert_eq!(there, json!({ "uri": editor.uri(TWO), "range": range(29, 5, 17) }));
     assert_eq!(
         locations(&mut editor, WORK, "add it"),
         [
@@ -348,14 +350,14 @@ fn the_author_of_a_lab_sees_the_solution_and_the_starter() {
     editor.edit(LAB, "self.total += 2 * some;", "<<something>>");
     editor.wait_for_codes(LAB, &["undefined-fragment"]);
     let mistake = &editor.diagnostics(LAB)[0];
-    assert_eq!(mistake["range"], range(17, 0, 13));
+    assert_eq!(mistake["range"], range(18, 0, 13));
     assert_eq!(mistake["message"], "no fragment is called `something`");
     editor.edit(LAB, "<<something>>", "self.total += 2 * some;");
     editor.wait_for_codes(LAB, &[]);
     editor.edit(LAB, "self.total += some;", "<<something>>");
     editor.wait_for_codes(LAB, &["undefined-fragment"]);
     let mistake = &editor.diagnostics(LAB)[0];
-    assert_eq!(mistake["range"], range(29, 0, 13));
+    assert_eq!(mistake["range"], range(31, 0, 13));
     assert_eq!(mistake["message"], "no fragment is called `something` (in the starter)");
 }
 
@@ -363,7 +365,7 @@ fn the_author_of_a_lab_sees_the_solution_and_the_starter() {
 fn both_views_of_a_lab_answer() {
     let mut editor = editor();
     editor.open(LAB);
-    for (line, becomes) in [(11, "self.total += 2 * some;"), (23, "self.total += some;")] {
+    for (line, becomes) in [(17, "self.total += 2 * some;"), (30, "self.total += some;")] {
         let hover = editor.about("textDocument/hover", LAB, &at(line, 4));
         let shown = hover["contents"]["value"].as_str().unwrap();
         assert!(shown.starts_with(&format!("```rust\n{becomes}\n")), "{line}: {shown}");
@@ -405,7 +407,31 @@ fn a_wrong_solution_comes_behind_the_right_one() {
     let mut editor = Editor::start(book, &["--no-analyzer"], &json!({}));
     editor.open(WRONG);
     let there = editor.about("textDocument/definition", WRONG, &at(2, 12));
-    assert_eq!((&there["uri"], &there["range"]), (&json!(editor.uri(LAB)), &range(16, 3, 16)));
+    assert_eq!((&there["uri"], &there["range"]), (&json!(editor.uri(LAB)), &range(17, 3, 16)));
     editor.edit(WRONG, "#the sum", "#the some");
     editor.wait_for_codes(WRONG, &["override-of-nothing"]);
+}
+
+#[test]
+fn a_page_beside_the_labs_is_no_lab() {
+    let book = book();
+    fs::write(book.path().join("labs/README.md"), "# Labs\n\n```console\n$ make\n```\n").unwrap();
+    let mut editor = Editor::start(book, &["--no-analyzer"], &json!({}));
+    editor.open("labs/README.md");
+    assert_eq!(editor.about("textDocument/hover", "labs/README.md", &at(3, 3)), Value::Null);
+    assert!(!editor.path("target").exists());
+}
+
+#[test]
+fn a_lab_that_nobody_saved_yet_is_one() {
+    let mut editor = editor();
+    let text = fs::read_to_string(editor.path(WORK)).unwrap();
+    fs::remove_file(editor.path(WORK)).unwrap();
+    editor.open_with(WORK, text);
+    let there = editor.about("textDocument/definition", WORK, &at(4, 10));
+    assert_eq!(there["uri"], editor.uri(TWO));
+    assert!(editor.shown.is_empty(), "{:?}", editor.shown);
+    editor.save(WORK);
+    editor.request("workspace/symbol", json!({ "query": "" }));
+    assert!(editor.path("target/editor/work/01-twice/generated/src/main.rs").is_file());
 }
