@@ -149,6 +149,15 @@ fn with_peer(args: &[&str]) -> Outcome<(Running, UnixStream)> {
         }
     };
     let peer = connect().map_err(|error| format!("connecting to the Launcher: expected to be accepted, got {error}"))?;
+    let start = Instant::now();
+    while path.exists() {
+        check!(
+            start.elapsed() < Duration::from_secs(20),
+            "{} when somebody has connected: expected the Launcher to remove it, got it still there",
+            path.display()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let limited = peer.set_read_timeout(Some(PATIENCE)).and(peer.set_write_timeout(Some(PATIENCE)));
     limited.map_err(|error| error.to_string())?;
     Ok((running, peer))
@@ -388,10 +397,10 @@ fn messages() -> Outcome {
     for length in [1025u32, 1 << 31, u32::MAX, 1026 + random() as u32 % 100_000] {
         let (mut running, mut peer) = guest_with_peer()?;
         let good = b"a \x1b[2J\xff";
-        let bytes = [&10u32.to_le_bytes()[..], b"0123456789", &8u32.to_le_bytes(), good, &length.to_le_bytes(), &[7; 200]];
+        let bytes = [&10u32.to_le_bytes()[..], b"0123456789", &(good.len() as u32).to_le_bytes(), good, &length.to_le_bytes(), &[7; 200]];
         peer.write_all(&bytes.concat()).map_err(|error| error.to_string())?;
         ask(&mut running, "receive", "received 10 bytes: 0123456789")?;
-        ask(&mut running, "receive", &format!("received 8 bytes: {}", good.escape_ascii()))?;
+        ask(&mut running, "receive", &format!("received {} bytes: {}", good.len(), good.escape_ascii()))?;
         ask(&mut running, "receive", &format!("a message of {length} bytes is too long"))?;
         ask(&mut running, "receive", "the messages are out of step")?;
         running.type_line("exit 6")?;

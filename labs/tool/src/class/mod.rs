@@ -136,7 +136,10 @@ pub fn grade(course: &Course, plan: &Plan, stop: &Stop, show: &(dyn Fn(&News<'_>
         for slot in 0..plan.jobs.max(1) {
             let (told, queue, trouble, found, stop) = (&told, &queue, &trouble, &found, &stop);
             scope.spawn(move || {
-                while let Some((at, fingerprint)) = held(queue).next() {
+                loop {
+                    // The others take theirs meanwhile.
+                    let next = held(queue).next();
+                    let Some((at, fingerprint)) = next else { return };
                     let submission = &found[*at];
                     show(&News::Takes(submission));
                     let one = match one(course, plan, submission, fingerprint, slot, stop) {
@@ -378,8 +381,8 @@ fn work(course: &Course, plan: &Plan, submission: &Submission, lab: &Lab, text: 
         .arg(&chapter)
         .arg("--dir")
         .arg(&logs)
-        .arg("--system")
-        .arg(work.join("system"))
+        .arg("--confined")
+        .arg(work.join("confined"))
         .arg("--memory")
         .arg(&plan.memory)
         .arg("--user")
@@ -410,8 +413,8 @@ fn work(course: &Course, plan: &Plan, submission: &Submission, lab: &Lab, text: 
     Ok(match (finding, end) {
         (Some(finding), End::Exited(_)) => finding,
         (_, End::TooLong) => Finding::Nothing(format!(
-            "it was not graded in {} minutes; does something in it wait, or compute, forever?",
-            plan.time.as_secs() / 60
+            "it was not graded in {} s; does something in it wait, or compute, forever?",
+            plan.time.as_secs()
         )),
         (_, end) => Finding::Nothing(format!("the grader itself did not survive it ({end:?}): {last}")),
     })

@@ -191,7 +191,7 @@ pub fn student(course: &Course, told: &[&Told], logs: &Path) -> String {
         }
         let Some(grade) = &one.grade else { continue };
         if let Some(trouble) = &grade.trouble {
-            out.push_str("\nAll that was said:\n\n");
+            out.push_str("\nAll that was said:\n");
             out.push_str(&quoted(&report::plain(trouble), usize::MAX));
             continue;
         }
@@ -208,7 +208,7 @@ pub fn student(course: &Course, told: &[&Told], logs: &Path) -> String {
         for mark in grade.tests.iter().filter(|mark| matches!(mark.state, State::Failed | State::Partly)) {
             let _ = write!(out, "\n### {}\n\n{}\n", escaped(&mark.name), escaped(&mark.shows));
             if let Some(task) = mark.task.and_then(|number| lab?.task(number)) {
-                let _ = write!(out, "It belongs to task {}, {}.\n\n", task.number, escaped(&task.title));
+                let _ = write!(out, "It belongs to task {}, {}.\n", task.number, escaped(&task.title));
             }
             for why in &mark.why {
                 let why = report::plain(why);
@@ -225,7 +225,7 @@ pub fn student(course: &Course, told: &[&Told], logs: &Path) -> String {
             for log in &grade.logs {
                 let name = log.file_name().unwrap_or_default().to_string_lossy();
                 let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-                let _ = write!(out, "\nThe end of {name} (all of it: {}):\n\n", log.strip_prefix(logs).unwrap_or(log).display());
+                let _ = write!(out, "\nThe end of {name} (all of it: {}):\n", log.strip_prefix(logs).unwrap_or(log).display());
                 out.push_str(&quoted(&report::plain(&text), LINES));
             }
         }
@@ -237,7 +237,8 @@ pub fn student(course: &Course, told: &[&Told], logs: &Path) -> String {
 fn quoted(text: &str, most: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(most);
-    let mut out = String::new();
+    // A paragraph must not go on as one.
+    let mut out = String::from("\n");
     for line in &lines[from..] {
         let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
         out.push_str(format!("    {line}").trim_end());

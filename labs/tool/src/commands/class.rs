@@ -29,8 +29,8 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// How many minutes one submission may take
-    #[arg(long, value_name = "MINUTES", default_value_t = 40)]
-    time: u64,
+    #[arg(long, value_name = "MINUTES", default_value_t = 40.0)]
+    time: f64,
     /// How much memory one submission's compiler and VM may use
     #[arg(long, value_name = "SIZE", default_value = "3G")]
     memory: String,
@@ -61,7 +61,8 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
         out,
         lab: options.lab.clone().filter(|lab| !lab.is_empty()),
         jobs: options.jobs,
-        time: Duration::from_secs(options.time * 60),
+        time: Duration::try_from_secs_f64(options.time * 60.0)
+            .map_err(|error| Trouble::other(format!("--time {}: {error}", options.time)))?,
         memory: options.memory.clone(),
         unconfined: options.unconfined,
         keep: options.keep,
@@ -190,7 +191,7 @@ pub struct OneOptions {
     #[arg(long)]
     dir: PathBuf,
     #[arg(long)]
-    system: PathBuf,
+    confined: PathBuf,
     #[arg(long)]
     memory: String,
     #[arg(long)]
@@ -206,7 +207,7 @@ pub fn one(context: &Context, options: &OneOptions) -> Result<Status> {
     let one = One {
         chapter: options.chapter.clone(),
         dir: options.dir.clone(),
-        system: options.system.clone(),
+        confined: options.confined.clone(),
         memory: options.memory.clone(),
         user: options.user,
         hide: options.hide.clone(),
