@@ -566,15 +566,18 @@ impl Trial<'_> {
             link(&system.payload, &overlay.join("systems").join(at.to_string()))?;
         }
         let top = &self.course.root;
+        let secret = boot::secret(&self.dir, &token)?;
         let name = format!("prove-{}-{}", self.lab.id(), &token[..6]);
         let mut command = self.setting.command(top.join("scripts/vm"));
         command
             .current_dir(top)
             .args(["--no-load", "--root"])
             .arg(&overlay)
+            .arg("--root")
+            .arg(&secret)
             .arg("--extra")
             .arg(top.join("target/vmtests/payload"))
-            .args(["--name", &name, "--timeout", "3600", "sh", "-c", &self.script(&token)])
+            .args(["--name", &name, "--timeout", "3600", "sh", "-c", &self.script()])
             .env("KERNEL_ARGS", "softlockup_panic=1");
         let limits = Limits {
             silence: Some(Duration::from_secs(400)),
@@ -617,26 +620,28 @@ impl Trial<'_> {
     }
 
     /// What the shell in the VM does. A module that cannot be taken out again ends the boot.
-    fn script(&self, token: &str) -> String {
+    fn script(&self) -> String {
         let mut out = format!(
-            "system() {{ \
+            "{}\
+             system() {{ \
              if [ -e /sys/module/lguest ]; then rmmod lguest || exit 3; fi; \
-             echo \"lab {token} system $1\"; dir=/systems/$1; \
+             echo \"lab $token system $1\"; dir=/systems/$1; \
              insmod $dir/modules/lguest.ko fixed=1; }}\n\
-             tests() {{ LAB_TOKEN={token} LGUEST_KO=$dir/modules/lguest.ko /extra/vmtests --payload $dir --lab \"$@\"; }}\n"
+             tests() {{ LAB_TOKEN=$token LGUEST_KO=$dir/modules/lguest.ko /extra/vmtests --payload $dir --lab \"$@\"; }}\n",
+            boot::READ_TOKEN
         );
         for (at, (candidate, _)) in self.systems.iter().enumerate() {
             let _ = writeln!(out, "system {at} || exit 3");
             for name in rows_for(self.lab, candidate) {
                 if name == THE_BOOK {
                     let cases: Vec<String> = self.lab.cases.iter().map(|case| word(case)).collect();
-                    let _ = writeln!(out, "tests book {}; echo \"lab {token} book $?\"", cases.join(" "));
+                    let _ = writeln!(out, "tests book {}; echo \"lab $token book $?\"", cases.join(" "));
                 } else {
                     let _ = writeln!(out, "tests {} {}", self.lab.id(), word(&name));
                 }
             }
         }
-        let _ = writeln!(out, "echo \"lab {token} end\"");
+        let _ = writeln!(out, "echo \"lab $token end\"");
         out
     }
 }
