@@ -112,9 +112,9 @@ watch: mdbook tangle ## As `make serve`, and after every change build it and run
 	@echo 'The pages: http://localhost:$(PORT)'
 	$(Q)env -u MAKEFLAGS -u MFLAGS $(with_tools) $(tangle_bin) watch --with '$(serve) >target/serve.log 2>&1'
 
-editor: tangle ## Let `tangle lsp` understand the kernel module, too (tangle/README.md has the editor's settings)
+editor: tangle ## Let `tangle lsp` understand the kernel module, too, and the labs that you have begun (tangle/README.md has the editor's settings)
 	$(Q)scripts/need cargo rust-analyzer
-	$(Q)scripts/module-project generated/module
+	$(Q)scripts/editor $(wildcard $(if $(LAB),labs/$(LAB)-*.md labs/0$(LAB)-*.md))
 
 ##@ The labs
 
@@ -153,6 +153,10 @@ lab-solution: lab-tool ## Show how somebody else did it, once your chapter passe
 lab-handout: lab-tool ## Copy the repository for students, without the solutions, to DIR=
 	$(Q)[ -n "$(DIR)" ] || { echo "error: where to? make lab-handout DIR=directory" >&2; exit 2; }
 	$(Q)$(lab) handout "$(DIR)"
+
+lab-new: tangle ## Write the beginnings of a lab of your own: NAME=a-name TITLE="What it is about"
+	$(Q)[ -n "$(NAME)" ] || { echo "error: what is it called? make lab-new NAME=a-name TITLE='What it is about'" >&2; exit 2; }
+	$(Q)$(tangle_bin) lab new $(NAME) $(if $(TITLE),--title "$(TITLE)")
 
 lab-prove: lab-grader ## See that the labs are what they say: starters fail, solutions pass, wrong ones fail their tests (LAB=)
 	$(Q)$(lab) prove $(LAB)
@@ -247,8 +251,9 @@ parts: $(call part,launcher/main.rs,launcher) $(call part,guest/Cargo.toml,guest
 $(tangle_bin):
 	$(Q)$(MAKE) tangle
 
-# Static, since the VM has no C library.
+# Static, since the VM has no C library. What the book's own was linked with need not be compiled again for other systems.
 launcher: | $(tangle_bin)
+	$(if $(SYSTEM),$(Q)[ -d $(built)/$(target) -o ! -d target/$(target) ] || { mkdir -p $(built) && cp -a target/$(target) target/release $(built); })
 	$(Q)+scripts/part $(like_book) --lock $(built)/.part.lock launcher $(code) $(launcher) $(payload) \
 		$(wrap) cargo build $(call cargo_quiet,$(launcher)) --release --bin lguest --target $(target) \
 		--manifest-path $(manifest) --target-dir $(built) \

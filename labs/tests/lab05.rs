@@ -221,6 +221,7 @@ fn counts_pages_that_are_fetched() -> Outcome {
     for number in 0..touched {
         let page = FREE + (2 * number + 10) * 8 * PAGE % 0x18_0000;
         plan.guest.tables.map(apart(number), page, MARKED);
+        plan.guest.ram.discard(page, PAGE);
     }
     let before = plan.faults();
     for number in 0..touched {

@@ -96,13 +96,7 @@ pub fn run(course: &Course, lab: &Lab, rows: &[&Row], system: &System, dir: &Pat
             }
             break;
         }
-        let fell = heard.running.clone();
-        let why = heard.end_in_words();
-        ran.outcomes.extend(heard.outcomes);
-        if let Some(name) = fell {
-            ran.outcomes
-                .insert(name, Outcome::Failed(format!("the Host: expected it to go on, got {why}")));
-        }
+        ran.outcomes.extend(heard.into_outcomes());
     }
     for row in rows {
         ran.outcomes
@@ -157,15 +151,12 @@ impl Boot<'_> {
             if let Some(event) = Event::read(line, &token) {
                 self.setting.tells(&event);
                 heard.take(event);
-            } else {
-                heard.last = line.to_owned();
             }
         });
         // The kernel's log is wanted whatever happened.
         let logs = self.setting.vm_logs.clone().unwrap_or_else(|| top.join("target/vm"));
         keep_kernel_log(&logs, &name, &self.kernel)?;
-        heard.end = Some(end?);
-        heard.settle();
+        heard.end_with(end?);
         Ok(heard)
     }
 
@@ -181,7 +172,7 @@ impl Boot<'_> {
 }
 
 /// The kernel's log of the latest run of that name becomes `to`; the others of that name are not kept.
-fn keep_kernel_log(directory: &Path, name: &str, to: &Path) -> Result<()> {
+pub(crate) fn keep_kernel_log(directory: &Path, name: &str, to: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Ok(());
     };
@@ -203,7 +194,7 @@ fn keep_kernel_log(directory: &Path, name: &str, to: &Path) -> Result<()> {
 }
 
 /// A word that nobody knows.
-fn token() -> Result<String> {
+pub(crate) fn token() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Trouble::other(format!("no random numbers here: {error}")))?;
     Ok(bytes.iter().fold(String::new(), |mut out, byte| {
@@ -249,7 +240,7 @@ fn script(lab: &Lab, rows: &[&Row], known: &BTreeMap<String, Outcome>, token: &s
 }
 
 /// One word of shell, whatever it holds.
-fn word(text: &str) -> String {
+pub(crate) fn word(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
@@ -328,7 +319,7 @@ fn string(text: &str) -> Option<(String, &str)> {
 
 /// All that one boot said.
 #[derive(Debug, Default)]
-struct Heard {
+pub(crate) struct Heard {
     outcomes: BTreeMap<String, Outcome>,
     /// The test that runs.
     running: Option<String>,
@@ -337,7 +328,6 @@ struct Heard {
     /// Whether the tests of the lab are over, and the book's cases run.
     over: bool,
     end: Option<End>,
-    last: String,
 }
 
 impl Heard {
@@ -345,7 +335,7 @@ impl Heard {
         self.running.is_some()
     }
 
-    fn take(&mut self, event: Event) {
+    pub(crate) fn take(&mut self, event: Event) {
         match event {
             Event::Begin(name) => self.running = Some(name),
             Event::Ok(name) => {
@@ -386,6 +376,22 @@ impl Heard {
         } else if self.running.as_deref().is_some_and(is_case) {
             self.running = Some(THE_BOOK.to_owned());
         }
+    }
+
+    /// How the VM ended.
+    pub(crate) fn end_with(&mut self, end: End) {
+        self.end = Some(end);
+        self.settle();
+    }
+
+    /// How each test went, that too which the VM did not survive.
+    pub(crate) fn into_outcomes(mut self) -> BTreeMap<String, Outcome> {
+        self.settle();
+        if let Some(name) = self.running.take() {
+            let why = format!("the Host: expected it to go on, got {}", self.end_in_words());
+            self.outcomes.insert(name, Outcome::Failed(why));
+        }
+        self.outcomes
     }
 
     fn end_in_words(&self) -> String {

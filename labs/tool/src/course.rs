@@ -126,7 +126,8 @@ fn is_lab(name: &str) -> bool {
     let Some((digits, rest)) = name.split_once('-') else {
         return false;
     };
-    digits.len() == 2 && digits.chars().all(|c| c.is_ascii_digit()) && rest.len() > 3 && rest.ends_with(".md")
+    let name = rest.strip_suffix(".md").unwrap_or_default();
+    digits.len() == 2 && digits.chars().all(|c| c.is_ascii_digit()) && !name.is_empty()
 }
 
 #[cfg(test)]

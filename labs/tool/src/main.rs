@@ -60,8 +60,8 @@ enum Command {
     Diff(Which),
     /// Copy the repository for students, without solutions
     Handout(commands::handout::Options),
-    // See that the labs are what they say: every starter fails, every solution passes, every wrong solution fails its test
-    // Prove(commands::prove::Options),
+    /// See that the labs are what they say: every starter fails, every solution passes, every wrong solution fails its test
+    Prove(commands::prove::Options),
 }
 
 /// What all commands work with.
@@ -180,6 +180,6 @@ fn run(options: Options, stop: &Stop) -> Result<Status> {
         Command::Solution(options) => commands::chapter::solution(&context, &options),
         Command::Diff(which) => commands::diff::run(&context, &which),
         Command::Handout(options) => commands::handout::run(&context, &options),
-        // Command::Prove(options) => commands::prove::run(&context, &options),
+        Command::Prove(options) => commands::prove::run(&context, &options),
     }
 }

@@ -4,6 +4,7 @@
 //! VM. A part whose code is what it was somewhere before is not built again: it is taken from a store that knows each by its code.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -166,7 +167,7 @@ impl Part {
         let mut all = recipe.to_owned();
         for (path, text) in files {
             if self.directories.iter().any(|directory| path.starts_with(directory)) {
-                all.push_str(&format!("{path}\n{}\n{text}", text.len()));
+                let _ = write!(all, "{path}\n{}\n{text}", text.len());
             }
         }
         map::fingerprint(all.as_bytes())
@@ -235,7 +236,13 @@ impl System {
         let mut missing = Vec::new();
         for part in &PARTS {
             let product = self.payload.join(part.product);
-            if !copy(&part.stored(course, files), &product)? {
+            let stored = part.stored(course, files);
+            if copy(&stored, &product)? {
+                // What the compiler had to say of it then is still true.
+                for line in fs::read_to_string(warnings_of(&stored)).unwrap_or_default().lines() {
+                    setting.hears(line);
+                }
+            } else {
                 missing.push(part);
             }
         }
@@ -261,13 +268,19 @@ impl System {
         };
         let end = job::run(make, &limits, Some(log), &setting.stop, |line| said.push(line.to_owned()))?;
         if end.success() {
-            // The warnings of what was built.
-            for line in &said {
+            let warnings = warnings(&said);
+            for line in warnings.lines() {
                 setting.hears(line);
             }
             for part in missing {
-                let product = self.payload.join(part.product);
-                copy(&product, &part.stored(course, files))?;
+                let stored = part.stored(course, files);
+                // Which part they are about, nobody knows if there is more than one.
+                if !warnings.is_empty() {
+                    let path = warnings_of(&stored);
+                    fs::create_dir_all(store(course)).at("create", &path)?;
+                    fs::write(&path, &warnings).at("write", &path)?;
+                }
+                copy(&self.payload.join(part.product), &stored)?;
             }
             return Ok(());
         }
@@ -277,16 +290,37 @@ impl System {
             .flat_map(|line| [line.as_str(), "\n"])
             .collect();
         if end == End::TooLong {
-            shown.push_str(&format!(
-                "error: it was not built after {} s; is there something that the compiler computes forever?\n",
+            let _ = writeln!(
+                shown,
+                "error: it was not built after {} s; is there something that the compiler computes forever?",
                 setting.build_time.as_secs()
-            ));
+            );
         }
         Err(Trouble::Mistakes {
             shown,
             log: Some(log.to_owned()),
         })
     }
+}
+
+/// Beside what was built, where it is stored, what was said of it.
+fn warnings_of(stored: &Path) -> PathBuf {
+    let mut name = stored.as_os_str().to_owned();
+    name.push(".warnings");
+    name.into()
+}
+
+/// What compilers said, if there is a warning in it: cargo tells of its progress, too.
+fn warnings(said: &[String]) -> String {
+    let plain = |line: &str| anstream::adapter::strip_str(line).to_string();
+    if !said.iter().any(|line| plain(line).trim_start().starts_with("warning")) {
+        return String::new();
+    }
+    let progress = ["Compiling ", "Finished ", "Downloading ", "Downloaded ", "Updating ", "Locking ", "Blocking "];
+    said.iter()
+        .filter(|line| !progress.iter().any(|word| plain(line).trim_start().starts_with(word)))
+        .flat_map(|line| [line.as_str(), "\n"])
+        .collect()
 }
 
 /// Whether make says only that somebody else has said what is wrong.

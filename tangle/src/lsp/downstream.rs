@@ -108,12 +108,22 @@ enum State {
     Failed,
 }
 
+/// Where an analyzer works.
+#[derive(Debug)]
+pub struct Site {
+    /// Where it is started, and with which toolchain.
+    pub directory: PathBuf,
+    /// What belongs together for it: the packages here, and those of the generated files.
+    pub root: PathBuf,
+    /// The generated files.
+    pub out: PathBuf,
+}
+
 /// The analyzer and all that was said to it and by it.
 #[derive(Debug)]
 pub struct Downstream {
     program: String,
-    root: PathBuf,
-    out: PathBuf,
+    site: Site,
     editor: InitializeParams,
     settings: Value,
     /// The settings changed while it was being started.
@@ -139,10 +149,10 @@ pub struct Downstream {
 }
 
 impl Downstream {
-    /// An analyzer for the book in `root` whose files are in `out`; it is started when there is something to analyze.
+    /// An analyzer for the book whose files are on `site`; it is started when there is something to analyze.
     pub fn new(
         program: &str,
-        (root, out): (PathBuf, PathBuf),
+        site: Site,
         editor: InitializeParams,
         settings: Value,
         encoding: Encoding,
@@ -151,8 +161,7 @@ impl Downstream {
     ) -> Self {
         Self {
             program: program.to_owned(),
-            root,
-            out,
+            site,
             editor,
             settings,
             outdated: false,
@@ -202,12 +211,17 @@ impl Downstream {
     fn start(&mut self) {
         self.starts += 1;
         self.generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
-        match Analyzer::start(&self.program, &self.root, self.generation, self.events.clone()) {
+        match Analyzer::start(
+            &self.program,
+            &self.site.directory,
+            self.generation,
+            self.events.clone(),
+        ) {
             Ok(process) => {
                 self.process = Some(process);
                 self.state = State::Starting;
-                let settings = settings::complete(&self.settings, &self.root, &self.out);
-                let params = settings::initialize(&self.editor, &self.root, self.encoding, &settings);
+                let settings = settings::complete(&self.settings, &self.site.root, &self.site.out);
+                let params = settings::initialize(&self.editor, &self.site.root, self.encoding, &settings);
                 // Its answer is the first, so the number is that of no question.
                 self.send(Request::new(0.into(), ask::Initialize::METHOD.to_owned(), params));
             }
@@ -300,7 +314,7 @@ impl Downstream {
         };
         for (path, output) in outputs.iter().filter(|(path, _)| is_rust(path)) {
             let fingerprint = map::fingerprint(output.source.text().as_bytes());
-            let uri = uri::from_path(&self.out.join(path));
+            let uri = uri::from_path(&self.site.out.join(path));
             let version = match self.shown.get(path) {
                 Some(shown) if shown.fingerprint == fingerprint => continue,
                 Some(shown) => {
@@ -333,7 +347,7 @@ impl Downstream {
             .collect();
         for path in lost {
             self.shown.remove(&path);
-            let uri = uri::from_path(&self.out.join(&path));
+            let uri = uri::from_path(&self.site.out.join(&path));
             self.notify(
                 note::DidCloseTextDocument::METHOD,
                 json!({ "textDocument": { "uri": uri } }),
@@ -346,7 +360,7 @@ impl Downstream {
         if self.on_disk.get(path).is_some_and(|known| known == fingerprint) {
             return true;
         }
-        let is = fs::read(self.out.join(path)).is_ok_and(|bytes| map::fingerprint(&bytes) == fingerprint);
+        let is = fs::read(self.site.out.join(path)).is_ok_and(|bytes| map::fingerprint(&bytes) == fingerprint);
         if is {
             self.on_disk.insert(path.to_owned(), fingerprint.to_owned());
         }
@@ -360,7 +374,7 @@ impl Downstream {
             self.configured();
         }
         for path in paths.iter().filter(|path| self.shown.contains_key(*path)) {
-            let uri = uri::from_path(&self.out.join(path));
+            let uri = uri::from_path(&self.site.out.join(path));
             self.notify(
                 note::DidSaveTextDocument::METHOD,
                 json!({ "textDocument": { "uri": uri } }),
@@ -553,7 +567,7 @@ impl Downstream {
 
     /// Its settings, one for each section that it asks about.
     fn configuration(&self, params: &Value) -> Value {
-        let settings = settings::complete(&self.settings, &self.root, &self.out);
+        let settings = settings::complete(&self.settings, &self.site.root, &self.site.out);
         let items = params["items"].as_array().cloned().unwrap_or_default();
         let answer = |item: &Value| match item["section"].as_str() {
             Some(settings::SECTION) | None => settings.clone(),

@@ -6,8 +6,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::documents::{Documents, real};
+use crate::dialect::Dialect;
 use crate::disk::{self, Error, Inputs};
 use crate::lab::{self, Fault, View};
+use crate::parse;
 use crate::source::Source;
 
 /// Where students work, in the directory of labs.
@@ -84,16 +86,24 @@ impl Edition {
     }
 
     /// The book with each lab behind it that is open, in each view that it has. `labs` is where they are, and `out` where
-    /// their files go.
-    pub fn with_labs(root: &Path, labs: &Path, out: &Path, documents: &Documents) -> Vec<Self> {
+    /// their files go. What has neither the name of a lab nor code is a text like any other.
+    pub fn with_labs(root: &Path, labs: &Path, out: &Path, dialect: Dialect, documents: &Documents) -> Vec<Self> {
         let (directory, work) = (real(labs), real(&labs.join(WORK)));
         let mut editions = Vec::new();
-        for (path, text) in documents.iter().filter(|(path, _)| path.extension() == Some(OsStr::new("md"))) {
+        for (path, text) in documents
+            .iter()
+            .filter(|(path, _)| path.extension() == Some(OsStr::new("md")))
+        {
             // Where students work may be a link to anywhere.
             let below = path.strip_prefix(&directory).map(Path::to_owned);
             let Ok(below) = below.or_else(|_| path.strip_prefix(&work).map(|below| Path::new(WORK).join(below))) else {
                 continue;
             };
+            let source = Source::new("", text);
+            let number = lab::number(&below.to_string_lossy()).map(str::to_owned);
+            if number.is_none() && !has_code(&source, dialect) {
+                continue;
+            }
             let edition = |view| Self {
                 root: root.to_owned(),
                 out: Some(out.join(below.with_extension("")).join("generated")),
@@ -101,11 +111,11 @@ impl Edition {
                     path: path.to_owned(),
                     view,
                     spoils: spoils(labs, &below),
-                    form: below.components().count() == 1 && lab::number(&below.to_string_lossy()).is_some(),
+                    form: below.iter().count() == 1 && number.is_some(),
                 }),
             };
             editions.push(edition(View::Solution));
-            if lab::has_regions(&Source::new("", text)) {
+            if lab::has_regions(&source) {
                 editions.push(edition(View::Starter));
             }
         }
@@ -164,9 +174,15 @@ impl Edition {
     }
 }
 
+/// Whether anything in a text takes part in the program, or means to.
+fn has_code(source: &Source, dialect: Dialect) -> bool {
+    let parsed = parse::parse(source, dialect);
+    !parsed.fences.is_empty() || !parsed.faults.is_empty() || !parsed.unterminated.is_empty()
+}
+
 /// The lab with the number in `wrong/NN/mistake.md`.
 fn spoils(labs: &Path, below: &Path) -> Option<PathBuf> {
-    let mut parts = below.components().map(|part| part.as_os_str());
+    let mut parts = below.iter();
     let (WRONG, number) = (parts.next()?.to_str()?, parts.next()?.to_str()?) else {
         return None;
     };

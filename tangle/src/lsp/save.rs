@@ -13,6 +13,10 @@ use crate::tangle;
 /// # Errors
 /// When a file cannot be read or written, or was edited by hand.
 pub fn tangle(edition: &Edition) -> Result<Vec<String>, Error> {
+    if edition.lab.as_ref().is_some_and(|lab| !lab.path.is_file()) {
+        // The editor has it, and nobody has saved it yet.
+        return Ok(Vec::new());
+    }
     let reading = edition.read(|path| fs::read(path))?;
     if !reading.broken.is_empty() {
         return Ok(Vec::new());

@@ -115,13 +115,16 @@ impl Snapshot {
     /// Whether a position of a chapter is in the view of it that this book has.
     pub fn shows(&self, chapter: usize, position: Position) -> bool {
         let offset = self.offset(chapter, position);
-        !self.hidden.iter().any(|hidden| self.lab == Some(chapter) && hidden.contains(&offset))
+        !self
+            .hidden
+            .iter()
+            .any(|hidden| self.lab == Some(chapter) && hidden.contains(&offset))
     }
 
     /// The editions of the book with the labs that are open.
     pub fn labs(&self, documents: &Documents) -> Vec<Edition> {
         let Some(labs) = &self.labs else { return Vec::new() };
-        let mut editions = Edition::with_labs(&self.root, labs, &self.labs_out, documents);
+        let mut editions = Edition::with_labs(&self.root, labs, &self.labs_out, self.book.dialect, documents);
         editions.retain(|edition| {
             let path = edition.lab.as_ref().map(|lab| &lab.path);
             !self.names.iter().any(|(_, chapter)| Some(chapter) == path)

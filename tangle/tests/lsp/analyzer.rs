@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::common::{copy, tangle};
 use crate::editor::{Editor, at, range};
+use crate::labs::{self, WORK};
 
 const ONE: &str = "chapters/one.md";
 const TWO: &str = "chapters/two.md";
@@ -17,10 +18,12 @@ const TWO: &str = "chapters/two.md";
 /// An editor with both chapters open and rust-analyzer ready; `None`, and a line that nobody can miss, if this machine
 /// has none. It does not run cargo check, which only one test needs.
 fn editor() -> Option<Editor> {
-    editor_for(
-        copy("editor"),
-        &json!({ "checkOnSave": false, "cachePriming": { "enable": false } }),
-    )
+    editor_for(copy("editor"), &quiet())
+}
+
+/// Settings of an analyzer that does no more than it is asked.
+fn quiet() -> Value {
+    json!({ "checkOnSave": false, "cachePriming": { "enable": false } })
 }
 
 fn editor_for(book: TempDir, settings: &Value) -> Option<Editor> {
@@ -31,6 +34,14 @@ fn editor_for(book: TempDir, settings: &Value) -> Option<Editor> {
 
 /// The same without waiting for rust-analyzer.
 fn beginning(book: TempDir, settings: &Value) -> Option<Editor> {
+    let mut editor = start(book, settings)?;
+    editor.open(ONE);
+    editor.open(TWO);
+    Some(editor)
+}
+
+/// The same with nothing open.
+fn start(book: TempDir, settings: &Value) -> Option<Editor> {
     let version = Command::new("rust-analyzer").arg("--version").output();
     if !version.is_ok_and(|output| output.status.success()) {
         // Past the test harness, which hides what successful tests print.
@@ -51,13 +62,18 @@ fn beginning(book: TempDir, settings: &Value) -> Option<Editor> {
         "window": { "workDoneProgress": true },
         "experimental": { "serverStatusNotification": true },
     });
-    let mut editor = Editor::start(
+    Some(Editor::start(
         book,
         &[],
         &json!({ "capabilities": capabilities, "initializationOptions": { "rust-analyzer": settings } }),
-    );
-    editor.open(ONE);
-    editor.open(TWO);
+    ))
+}
+
+/// An editor with a student's chapter open, and rust-analyzer ready for it.
+fn lab_editor(settings: &Value) -> Option<Editor> {
+    let mut editor = start(labs::book(), settings)?;
+    editor.open(WORK);
+    editor.wait("rust-analyzer", |editor| editor.quiescent);
     Some(editor)
 }
 
@@ -313,4 +329,85 @@ fn an_analyzer_that_dies_is_started_again() {
     editor.wait("rust-analyzer", |editor| editor.quiescent);
     let hover = editor.about("textDocument/hover", ONE, &at(17, 24));
     assert_eq!(hover["range"], range(17, 22, 29));
+}
+
+#[test]
+fn code_of_the_book_is_known_in_a_lab() {
+    let Some(mut editor) = lab_editor(&quiet()) else { return };
+    let there = editor.about("textDocument/definition", WORK, &at(6, 6));
+    assert_eq!(there[0]["uri"], editor.uri(TWO));
+    assert_eq!(there[0]["range"]["start"]["line"], 6);
+    let hover = editor.about("textDocument/hover", WORK, &at(6, 18));
+    let shown = hover["contents"]["value"].as_str().unwrap();
+    assert!(shown.contains("some: u32"), "{shown}");
+    editor.edit(WORK, "self.total += 2 * some;", "self.to");
+    let item = completion(&mut editor, WORK, &at(6, 7), "total");
+    assert_eq!(item["textEdit"]["range"], range(6, 5, 7));
+    editor.request("completionItem/resolve", item);
+}
+
+#[test]
+fn a_type_error_in_a_lab_is_shown_there() {
+    let Some(mut editor) = lab_editor(&quiet()) else { return };
+    editor.edit(WORK, "some > 1000", "some");
+    let error = diagnostic(&mut editor, WORK, "expected bool, found u32");
+    assert_eq!(error["range"], range(12, 3, 7));
+    editor.edit(WORK, "if some", "if some > 1000");
+    editor.wait_for_codes(WORK, &[]);
+}
+
+#[test]
+fn cargo_check_speaks_of_a_lab_when_it_is_saved() {
+    let Some(mut editor) = lab_editor(&json!({})) else {
+        return;
+    };
+    editor.edit(WORK, "    return;", "    let unread = 1;\n    return;");
+    editor.save(WORK);
+    let warning = diagnostic(&mut editor, WORK, "unused variable: `unread`");
+    assert_eq!(warning["range"], range(13, 8, 14));
+    assert_eq!(warning["source"], "rustc");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn book_and_lab_are_analyzed_apart() {
+    let Some(mut editor) = lab_editor(&quiet()) else { return };
+    assert_eq!(editor.children().len(), 1, "nobody looks at a chapter yet");
+    editor.quiescent = false;
+    editor.open(TWO);
+    editor.wait("rust-analyzer", |editor| editor.quiescent);
+    assert_eq!(editor.children().len(), 2);
+    editor.edit(WORK, "some > 1000", "some");
+    diagnostic(&mut editor, WORK, "expected bool, found u32");
+    editor.edit(TWO, "        self.total\n", "        true\n");
+    diagnostic(&mut editor, TWO, "expected u32, found bool");
+    for (path, line, column) in [(WORK, 6, 6), (TWO, 30, 8)] {
+        let there = editor.about("textDocument/definition", path, &at(line, column));
+        assert_eq!(there[0]["uri"], editor.uri(TWO), "{path}");
+    }
+    editor.close(WORK);
+    editor.wait_for_codes(WORK, &[]);
+    assert_eq!(editor.children().len(), 1);
+    let there = editor.about("textDocument/definition", TWO, &at(30, 8));
+    assert_eq!(there[0]["uri"], editor.uri(TWO));
+}
+
+#[test]
+fn a_lab_with_a_mistake_is_analyzed_once_it_has_none() {
+    let book = labs::book();
+    let chapter = book.path().join(WORK);
+    let text = fs::read_to_string(&chapter).unwrap();
+    fs::write(&chapter, text.replace("<<leave", "<<leeve")).unwrap();
+    let Some(mut editor) = start(book, &quiet()) else {
+        return;
+    };
+    editor.open(WORK);
+    editor.wait_for_codes(WORK, &["undefined-fragment", "unused-fragment"]);
+    editor.edit(WORK, "<<leeve", "<<leave");
+    editor.save(WORK);
+    editor.wait("rust-analyzer", |editor| editor.quiescent);
+    let hover = editor.about("textDocument/hover", WORK, &at(6, 18));
+    let shown = hover["contents"]["value"].as_str().unwrap();
+    assert!(shown.contains("some: u32"), "{shown}");
+    assert!(editor.shown.is_empty(), "{:?}", editor.shown);
 }

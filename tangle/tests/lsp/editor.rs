@@ -127,6 +127,11 @@ impl Editor {
 
     pub fn open(&mut self, path: &str) {
         let text = fs::read_to_string(self.path(path)).unwrap();
+        self.open_with(path, text);
+    }
+
+    /// Opens a file that would hold this text.
+    pub fn open_with(&mut self, path: &str, text: String) {
         let document = json!({ "uri": self.uri(path), "languageId": "markdown", "version": 1, "text": text });
         self.texts.insert(path.to_owned(), (1, text));
         self.notify("textDocument/didOpen", json!({ "textDocument": document }));

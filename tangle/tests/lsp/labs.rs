@@ -46,6 +46,7 @@ time: an hour
 Everything counts twice.
 
 ```rust #add it :=
+let some = some.min(1000);
 <<the sum>>
 ```
 
@@ -58,6 +59,7 @@ self.total += 2 * some;
 *(Say here what you do.)*
 
 ```rust #add it :=
+let some = some.min(1000);
 <<the sum>>
 ```
 
@@ -119,24 +121,21 @@ fn the_fragments_of_the_book_are_known_in_a_lab() {
     let mut editor = editor();
     editor.open(WORK);
     let there = editor.about("textDocument/definition", WORK, &at(4, 10));
-    assert_eq!(there, json!({ "uri": editor.uri(TWO), "range": range(29, 5, 16) }));
+    assert_eq!(there, json!({ "uri": editor.uri(TWO), "range": range(29, 5, 17) }));
     assert_eq!(
         locations(&mut editor, WORK, "add it"),
-        [
-            (editor.uri(TWO), 29),
-            (editor.uri(WORK), 4),
-            (editor.uri(TWO), 19)
-        ]
+        [(editor.uri(TWO), 29), (editor.uri(WORK), 4), (editor.uri(TWO), 19)]
     );
     editor.edit(WORK, "self.total += 2 * some;", "<<");
     let position = editor.find(WORK, "<<\n");
     let line = position["line"].as_u64().unwrap();
-    let items = editor.about(
-        "textDocument/completion",
-        WORK,
-        &at(line.try_into().unwrap(), 2),
-    );
-    let labels: Vec<_> = items.as_array().unwrap().iter().map(|item| item["label"].as_str().unwrap()).collect();
+    let items = editor.about("textDocument/completion", WORK, &at(line.try_into().unwrap(), 2));
+    let labels: Vec<_> = items
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["label"].as_str().unwrap())
+        .collect();
     assert!(
         labels.contains(&"count") && labels.contains(&"leave alone what is too much"),
         "{labels:?}"
@@ -151,11 +150,17 @@ fn hover_shows_what_the_lab_makes_of_the_book() {
     let in_the_lab = editor.about("textDocument/hover", WORK, &at(4, 10));
     let shown = in_the_lab["contents"]["value"].as_str().unwrap();
     assert!(shown.contains("if some > 1000 {\n    return;"), "{shown}");
-    assert!(shown.contains("target/editor/work/01-twice/generated/src/main.rs:"), "{shown}");
+    assert!(
+        shown.contains("target/editor/work/01-twice/generated/src/main.rs:"),
+        "{shown}"
+    );
     // In its own chapters the book is what it was.
     let in_the_book = editor.about("textDocument/hover", ONE, &at(14, 5));
     let shown = in_the_book["contents"]["value"].as_str().unwrap();
-    assert!(shown.contains("self.total += some;") && !shown.contains("1000"), "{shown}");
+    assert!(
+        shown.contains("self.total += some;") && !shown.contains("1000"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -266,7 +271,9 @@ fn symbols_of_book_and_lab_are_found_once() {
     let mut names = |query: &str| {
         let symbols = editor.request("workspace/symbol", json!({ "query": query }));
         let symbols = symbols.as_array().unwrap().iter();
-        symbols.map(|symbol| symbol["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        symbols
+            .map(|symbol| symbol["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(names("too much"), ["leave alone what is too much"]);
     assert_eq!(names("add it"), ["add it"]);
@@ -348,14 +355,14 @@ fn the_author_of_a_lab_sees_the_solution_and_the_starter() {
     editor.edit(LAB, "self.total += 2 * some;", "<<something>>");
     editor.wait_for_codes(LAB, &["undefined-fragment"]);
     let mistake = &editor.diagnostics(LAB)[0];
-    assert_eq!(mistake["range"], range(17, 0, 13));
+    assert_eq!(mistake["range"], range(18, 0, 13));
     assert_eq!(mistake["message"], "no fragment is called `something`");
     editor.edit(LAB, "<<something>>", "self.total += 2 * some;");
     editor.wait_for_codes(LAB, &[]);
     editor.edit(LAB, "self.total += some;", "<<something>>");
     editor.wait_for_codes(LAB, &["undefined-fragment"]);
     let mistake = &editor.diagnostics(LAB)[0];
-    assert_eq!(mistake["range"], range(29, 0, 13));
+    assert_eq!(mistake["range"], range(31, 0, 13));
     assert_eq!(mistake["message"], "no fragment is called `something` (in the starter)");
 }
 
@@ -363,7 +370,7 @@ fn the_author_of_a_lab_sees_the_solution_and_the_starter() {
 fn both_views_of_a_lab_answer() {
     let mut editor = editor();
     editor.open(LAB);
-    for (line, becomes) in [(11, "self.total += 2 * some;"), (23, "self.total += some;")] {
+    for (line, becomes) in [(17, "self.total += 2 * some;"), (30, "self.total += some;")] {
         let hover = editor.about("textDocument/hover", LAB, &at(line, 4));
         let shown = hover["contents"]["value"].as_str().unwrap();
         assert!(shown.starts_with(&format!("```rust\n{becomes}\n")), "{line}: {shown}");
@@ -405,7 +412,45 @@ fn a_wrong_solution_comes_behind_the_right_one() {
     let mut editor = Editor::start(book, &["--no-analyzer"], &json!({}));
     editor.open(WRONG);
     let there = editor.about("textDocument/definition", WRONG, &at(2, 12));
-    assert_eq!((&there["uri"], &there["range"]), (&json!(editor.uri(LAB)), &range(16, 3, 16)));
+    assert_eq!(
+        (&there["uri"], &there["range"]),
+        (&json!(editor.uri(LAB)), &range(17, 3, 16))
+    );
     editor.edit(WRONG, "#the sum", "#the some");
     editor.wait_for_codes(WRONG, &["override-of-nothing"]);
+}
+
+#[test]
+fn a_page_beside_the_labs_is_no_lab() {
+    let book = book();
+    fs::write(
+        book.path().join("labs/README.md"),
+        "# Labs\n\n```console\n$ make\n```\n",
+    )
+    .unwrap();
+    let mut editor = Editor::start(book, &["--no-analyzer"], &json!({}));
+    editor.open("labs/README.md");
+    assert_eq!(
+        editor.about("textDocument/hover", "labs/README.md", &at(3, 3)),
+        Value::Null
+    );
+    assert!(!editor.path("target").exists());
+}
+
+#[test]
+fn a_lab_that_nobody_saved_yet_is_one() {
+    let mut editor = editor();
+    let text = fs::read_to_string(editor.path(WORK)).unwrap();
+    fs::remove_file(editor.path(WORK)).unwrap();
+    editor.open_with(WORK, text);
+    let there = editor.about("textDocument/definition", WORK, &at(4, 10));
+    assert_eq!(there["uri"], editor.uri(TWO));
+    assert!(editor.shown.is_empty(), "{:?}", editor.shown);
+    editor.save(WORK);
+    editor.request("workspace/symbol", json!({ "query": "" }));
+    assert!(
+        editor
+            .path("target/editor/work/01-twice/generated/src/main.rs")
+            .is_file()
+    );
 }

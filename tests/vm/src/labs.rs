@@ -14,14 +14,17 @@
 //! ```
 //!
 //! Each test runs in a process of its own, and what it starts ends with it. The system under test is somebody's homework: what it
-//! prints is taken for what it is, text in a pipe, and whatever waits for it waits for a limited time.
+//! prints is taken for what it is, text in a pipe, whatever waits for it waits for a limited time, and its Launcher is confined
+//! ([`confined`]): what that is to write to must lie in a directory that it may write to, [`scratch`].
 #![allow(dead_code, reason = "each lab uses what it needs")]
 
+use crate::confined::{self, confine};
 use crate::harness::kmsg::KernelLog;
 use crate::harness::{Case, Outcome};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{Read, Write};
+use std::os::unix::fs::chown;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -103,6 +106,15 @@ pub fn random() -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
+/// A new directory of the Launcher's own, for a socket, say, or a file that it makes.
+pub fn scratch() -> Outcome<PathBuf> {
+    let directory = std::env::temp_dir().join(format!("lab-{:016x}", random()));
+    let made = std::fs::create_dir(&directory)
+        .and_then(|()| chown(&directory, Some(confined::USER), Some(confined::USER)));
+    made.map_err(|e| format!("{}: {e}", directory.display()))?;
+    Ok(directory)
+}
+
 /// What the Host's kernel has logged since the test began, line by line, without times.
 pub fn kernel_log() -> Outcome<Vec<String>> {
     let mut log = locked(&LOG);
@@ -179,6 +191,7 @@ pub fn spawn(args: &[&str]) -> Outcome<Running> {
     });
     let mut command = Command::new(launcher());
     command.args(placed);
+    confine(&mut command);
     start(command, format!("lguest {}", args.join(" ")))
 }
 

@@ -21,6 +21,7 @@ mod blobs;
 mod bystander;
 mod cases;
 mod cgroup;
+mod confined;
 mod crowd;
 mod device;
 mod grading;

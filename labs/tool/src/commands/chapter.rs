@@ -89,10 +89,14 @@ pub fn reset(context: &Context, which: &Which) -> Result<Status> {
 
 /// `01-name.1.md`, or the next number that is free.
 fn free_name(chapter: &Path) -> PathBuf {
-    (1u32..)
-        .map(|number| chapter.with_extension(format!("{number}.md")))
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| chapter.with_extension("old.md"))
+    let mut number = 1;
+    loop {
+        let path = chapter.with_extension(format!("{number}.md"));
+        if !path.exists() {
+            return path;
+        }
+        number += 1;
+    }
 }
 
 #[derive(Args)]

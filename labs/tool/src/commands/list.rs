@@ -1,5 +1,7 @@
 //! `lab list`.
 
+use std::fmt::Write;
+
 use lab::course::Course;
 use lab::progress::{Progress, next_step};
 use lab::report::{BOLD, DIM, styled};
@@ -27,8 +29,9 @@ pub fn text(context: &Context) -> Result<String> {
         };
         let room = width().saturating_sub(longest + 42);
         let next: String = next_step(lab, &reached, has_chapter).chars().take(room.max(16)).collect();
-        out += &format!(
-            "{} {:>2}  {title}{space}  {:<10}  {} {:>2}/{:<2}  {}\n",
+        let _ = writeln!(
+            out,
+            "{} {:>2}  {title}{space}  {:<10}  {} {:>2}/{:<2}  {}",
             if is_last { ">" } else { " " },
             lab.number,
             lab.time,
@@ -40,7 +43,7 @@ pub fn text(context: &Context) -> Result<String> {
         points += reached.best;
         all += lab.points();
     }
-    out += &format!("\n{points} of {all} points\n");
+    let _ = writeln!(out, "\n{points} of {all} points");
     Ok(out)
 }
 

@@ -7,7 +7,7 @@ pub mod grade;
 pub mod handout;
 pub mod hint;
 pub mod list;
-// pub mod prove;
+pub mod prove;
 pub mod run;
 pub mod show;
 pub mod watch;

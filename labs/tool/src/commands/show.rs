@@ -89,6 +89,11 @@ impl Bar {
         }
     }
 
+    /// Prints something of more than a line, above the bar.
+    pub fn above(&self, text: &str) {
+        self.bar.suspend(|| anstream::print!("{text}"));
+    }
+
     /// Takes the bar away.
     pub fn end(&self) {
         self.bar.finish_and_clear();

@@ -187,9 +187,8 @@ impl Session<'_> {
                 Ok(Event::Saved) => {
                     while let Ok(event) = events.recv_timeout(SETTLED) {
                         match event {
-                            Event::Saved => {}
                             Event::Key(b'q') => return Ok(()),
-                            Event::Key(_) => {}
+                            Event::Saved | Event::Key(_) => {}
                             Event::Done(grade) => self.done(*grade)?,
                         }
                     }
@@ -197,8 +196,8 @@ impl Session<'_> {
                 }
                 Ok(Event::Key(key)) => match key {
                     b'q' => return Ok(()),
-                    b'h' => anstream::print!("\n{}", super::hint::text(self.context, self.lab, None)?),
-                    b'l' => anstream::print!("\n{}", super::list::text(self.context)?),
+                    b'h' => self.print(&super::hint::text(self.context, self.lab, None)?),
+                    b'l' => self.print(&super::list::text(self.context)?),
                     b'g' => self.want(What::All)?,
                     b'r' => self.want(What::Next)?,
                     _ => {}
@@ -207,6 +206,13 @@ impl Session<'_> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
+        }
+    }
+
+    fn print(&self, text: &str) {
+        match &self.running {
+            Some(round) => round.bar.above(&format!("\n{text}\n")),
+            None => anstream::print!("\n{text}"),
         }
     }
 

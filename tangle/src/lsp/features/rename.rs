@@ -68,9 +68,7 @@ pub fn prepare(snapshot: &Snapshot, target: Option<&Target>) -> Result<PrepareRe
     let target = target.ok_or(Refused::NoFragment)?;
     let id = fragment(snapshot, Some(target))?;
     let name = snapshot.model.fragments[id].name.as_deref().ok_or(Refused::NoName)?;
-    let pieces = snapshot.model.fragments[id].pieces.iter();
-    let places = pieces.map(|piece| snapshot.model.pieces[*piece].place());
-    leaves_the_book(snapshot, name, places.chain(snapshot.uses(id)))?;
+    leaves_the_book(snapshot, id, name)?;
     let (place, placeholder) = navigate::name(snapshot, target).ok_or(Refused::NoName)?;
     Ok(PrepareRenameResponse::RangeWithPlaceholder {
         range: snapshot.range(&place),
@@ -87,9 +85,12 @@ fn fragment(snapshot: &Snapshot, target: Option<&Target>) -> Result<FragmentId, 
         .ok_or(Refused::NoFragment)
 }
 
-/// What stands in a lab changes nothing in the book before it.
-fn leaves_the_book(snapshot: &Snapshot, name: &str, places: impl IntoIterator<Item = Place>) -> Result<(), Refused> {
-    match places.into_iter().find(|place| !snapshot.is_own(place.source)) {
+/// Nothing that a lab wants changes the book before it.
+fn leaves_the_book(snapshot: &Snapshot, id: FragmentId, name: &str) -> Result<(), Refused> {
+    let pieces = snapshot.model.fragments[id].pieces.iter();
+    let headers = pieces.map(|piece| snapshot.model.pieces[*piece].place());
+    let mut places = headers.chain(snapshot.uses(id));
+    match places.find(|place| !snapshot.is_own(place.source)) {
         Some(place) => Err(Refused::OfTheBook(name.to_owned(), snapshot.says(&place))),
         None => Ok(()),
     }
@@ -116,10 +117,10 @@ pub fn rename(
             let place = edition.says(&edition.definition(other));
             return Err(Refused::Taken(new.to_owned(), place));
         }
-        let places = names(edition, id, old, new)?;
         if snapshot.lab.is_some() {
-            leaves_the_book(edition, old, places.iter().cloned())?;
+            leaves_the_book(edition, id, old)?;
         }
+        let places = names(edition, id, old, new)?;
         verify(edition, &places, new)?;
         for place in &places {
             let edits = changes.entry(edition.uri(place.source).clone()).or_default();

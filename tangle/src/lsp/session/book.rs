@@ -5,7 +5,7 @@ use std::rc::Rc;
 use lsp_types::{Diagnostic, MessageType, Position, Uri};
 
 use super::super::diagnostics;
-use super::super::downstream::Downstream;
+use super::super::downstream::{Downstream, Site};
 use super::super::edition::Edition;
 use super::super::mapping::Mapping;
 use super::super::save;
@@ -132,10 +132,14 @@ impl Book {
             if !own.any(|chapter| sound.is_own(chapter) && is_open(chapter)) {
                 return;
             }
-            let system = self.edition.system(&sound.out).to_owned();
+            let site = Site {
+                directory: sound.root.clone(),
+                root: self.edition.system(&sound.out).to_owned(),
+                out: sound.out.clone(),
+            };
             self.downstream = Some(Downstream::new(
                 program,
-                (system, sound.out.clone()),
+                site,
                 desk.editor.clone(),
                 analyzer_settings(desk.editor.initialization_options.as_ref()),
                 desk.encoding,

@@ -34,7 +34,7 @@ pub fn run_all<'a>(
     let mut tally = Tally::default();
     for case in cases {
         let start = Instant::now();
-        let outcome = judge.try_one(case, || ());
+        let outcome = judge.try_one(case, || (), || Ok(()));
         let time = if times {
             format!(" ({} ms)", start.elapsed().as_millis())
         } else {
@@ -63,12 +63,21 @@ impl Judge {
         Self(KernelLog::from_now(ignored))
     }
 
-    /// Runs a case, after `before` in the same process.
-    pub fn try_one(&self, case: &Case, before: impl Fn()) -> Outcome {
-        let outcome = run_one(case, before).and_then(|()| match self.0.complaint(case.tolerates) {
-            Some(complaint) => Err(format!("the Host kernel complained: {complaint}")),
-            None => Ok(()),
-        });
+    /// Runs a case: `before` it something in the case's own process, and `after` it something here.
+    pub fn try_one(
+        &self,
+        case: &Case,
+        before: impl Fn(),
+        after: impl FnOnce() -> Outcome,
+    ) -> Outcome {
+        let ran = run_one(case, before);
+        let tidied = after();
+        let outcome = ran
+            .and(tidied)
+            .and_then(|()| match self.0.complaint(case.tolerates) {
+                Some(complaint) => Err(format!("the Host kernel complained: {complaint}")),
+                None => Ok(()),
+            });
         // Whatever a failed case made the Host say is not held against the next one.
         let _ = self.0.complaint(&[]);
         outcome
