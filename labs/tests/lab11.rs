@@ -22,7 +22,7 @@ const FEW: u64 = 40;
 blob! {
     /// Counts visits, runs the program until its call 2, and counts again.
     PROGRAM = "jmp 2f",
-        ".balign 256",
+        ".skip 256 - (. - 7778b)",
         // A handler that clears `irq_enabled` itself, under cover; it notes what it finds.
         "push r15",
         "push rax",
@@ -47,7 +47,7 @@ blob! {
         "pop rax",
         "pop r15",
         "iretq",
-        ".balign 256",
+        ".skip 512 - (. - 7778b)",
         "2: mov qword ptr [r15 + DATA], 0x200",
         "on_trap 3f",
         "hcall 32",
