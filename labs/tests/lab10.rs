@@ -370,6 +370,14 @@ fn two_guests() -> Outcome {
             same("the answer of who poured", answer(from)?, format!("poured {len} bytes"))?;
         }
     }
+    // One that does not drink yet: what the socket does not take has to wait with who pours.
+    let (len, seed) = (300_000 + random() % 1000, random() >> 1);
+    first.type_line(&format!("pour {len} {seed}"))?;
+    std::thread::sleep(Duration::from_secs(3));
+    second.type_line(&format!("drink {len}"))?;
+    let want = format!("drank {len} bytes, sum {:016x}", sum(&poured(len, seed)));
+    same("the answer of who drinks late", &*answer(&mut second)?, &want)?;
+    same("the answer of who pours to one who drinks late", answer(&mut first)?, format!("poured {len} bytes"))?;
     first.type_line("exit 3")?;
     ended("status of the first", &first.end()?, 3)?;
     ask(&mut second, "drink 1", &format!("drank 0 of 1 bytes, sum {:016x}: the other end is gone", sum(&[])))?;
