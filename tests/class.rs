@@ -398,7 +398,8 @@ fn what_is_no_chapter_gets_no_marks_and_the_others_are_graded() {
     let class = directory("hostile/class");
     let out = top().join("target/class/hostile/out");
     let mut expected: Vec<(String, String, String)> = Vec::new();
-    for one in hostile().into_iter().filter(|one| !one.vm) {
+    // Who takes all the time that there is has a test of its own.
+    for one in hostile().into_iter().filter(|one| !one.vm && one.outcome != "unclear") {
         fs::write(class.join(format!("{}.md", one.name)), one.text).unwrap();
         expected.push((one.name, one.outcome, one.says));
     }
@@ -432,7 +433,7 @@ fn what_is_no_chapter_gets_no_marks_and_the_others_are_graded() {
     let before = listing(&class);
     let grade = || {
         lab()
-            .args(["grade-all", "--time", "1.2", "--memory", "1500M", "--out"])
+            .args(["grade-all", "--time", "5", "--memory", "1500M", "--out"])
             .arg(&out)
             .arg(&class)
             .output()
@@ -470,6 +471,25 @@ fn what_is_no_chapter_gets_no_marks_and_the_others_are_graded() {
     let known = expected.len();
     assert!(text.contains(&format!("{} submissions, {known} of them graded already", known + 1)), "{text}");
     assert_eq!(field(&told(&out, "latin"), "outcome"), "not-built");
+}
+
+#[test]
+fn what_computes_forever_is_ended() {
+    if let Some(why) = cannot_confine(confine()) {
+        eprintln!("not tried:\n{why}");
+        return;
+    }
+    let class = directory("forever/class");
+    let out = top().join("target/class/forever/out");
+    for one in hostile().into_iter().filter(|one| !one.vm && one.outcome == "unclear") {
+        fs::write(class.join(format!("{}.md", one.name)), &one.text).unwrap();
+        let output = lab().args(["grade-all", "--time", "0.5", "--out"]).arg(&out).arg(&class).output().unwrap();
+        let told = told(&out, &one.name);
+        assert_eq!(field(&told, "outcome"), "unclear", "{}", said(&output));
+        assert!(told.contains(&one.says), "{told}");
+        let ours = out.to_string_lossy().into_owned();
+        wait_for("everything has ended", || processes(&ours).is_empty());
+    }
 }
 
 #[test]

@@ -25,6 +25,10 @@ pub fn gist(shown: &str) -> String {
     let mut lines = plain.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.clone().next().unwrap_or_default();
     let stopped = plain.lines().rev().find_map(|line| line.strip_prefix("confine: "));
+    // Rust's compiler, which ends with a page about itself then.
+    if let Some(line) = plain.lines().find(|line| line.starts_with("memory allocation of ")) {
+        return format!("the compiler had no memory left: {line}");
+    }
     let line = match stopped {
         Some(stopped) => stopped,
         // What follows says why.
@@ -306,6 +310,7 @@ mod tests {
         assert_eq!(gist("  Compiling x\n\x1b[31merror[E1]\x1b[0m: no\n  at y\n"), "error[E1]: no");
         assert_eq!(gist("error: this chapter is not built:\n  it writes Makefile\n"), "it writes Makefile");
         assert_eq!(gist("error: x\nconfine: stopped after 3 s\n"), "stopped after 3 s");
+        assert!(gist("memory allocation of 8 bytes failed\nerror: could not compile\n").contains("no memory left"));
         assert_eq!(gist(""), "");
     }
 
