@@ -4,7 +4,7 @@
 //! * Its starter compiles without a warning, gets no point, and the book's own cases pass on it.
 //! * Its solution gets all points.
 //! * Each of its wrong solutions, which come after the solution and spoil it, fails the test that it is named after.
-//! * A solution without a word of explanation does not get the points for the chapter.
+//! * Its solution is a good chapter, too, every fragment explained and every question answered; one without a word is none.
 //!
 //! All systems of a lab are tried in one boot of the VM, one after the other; one that ends it gets the others another. What is
 //! said of a lab is said at a line of its file.
@@ -24,7 +24,7 @@ use crate::grade::{News, Setting};
 use crate::job::{self, Limits};
 use crate::lab::{Lab, Problem, THE_BOOK, THE_CHAPTER, View};
 use crate::score::{self, State};
-use crate::system::{self, Extended, System};
+use crate::system::{self, System};
 use crate::trouble::{At, Result, Trouble};
 
 /// What was proved, or why not.
@@ -84,6 +84,13 @@ pub fn prove(course: &Course, labs: &[&Lab], filters: &[String], setting: &Setti
         }
         let mut candidates = candidates(course, lab, &wrong)?;
         candidates.retain(|one| wanted(&format!("lab/{}/{}", lab.id(), one.label)));
+        let name = format!("lab/{}/chapter", lab.id());
+        if lab.has_solution() && wanted(&name) {
+            tell(&Proof {
+                name,
+                wrong: not_a_good_chapter(course, lab),
+            });
+        }
         if lab.has_solution() && wanted(&format!("lab/{}/{SILENT}", lab.id())) {
             tell(&silent(course, lab));
         }
@@ -427,17 +434,13 @@ impl<'a> Work<'a> {
         system.write(&extended)?;
         system.build(self.course, &files, &dir.join("build.log"), &setting)?;
         let warnings = warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut wrong = match candidate.kind {
-            Kind::Wrong(_) => String::new(),
-            _ => warnings,
-        };
-        if candidate.kind == Kind::Solution {
-            wrong.push_str(&not_a_good_chapter(lab, &extended));
+        match candidate.kind {
+            Kind::Starter | Kind::Solution if !warnings.is_empty() => Err(Trouble::Mistakes {
+                shown: warnings,
+                log: None,
+            }),
+            _ => Ok(system),
         }
-        if wrong.is_empty() {
-            return Ok(system);
-        }
-        Err(Trouble::Mistakes { shown: wrong, log: None })
     }
 
     /// Tries what was built of a lab, in as few boots as may be, and tells.
@@ -486,15 +489,19 @@ impl<'a> Work<'a> {
 }
 
 /// Why the solution's chapter would not get its points.
-fn not_a_good_chapter(lab: &Lab, extended: &Extended) -> String {
-    let marks = score::score(lab, &all_passed(lab), Some(&chapter::read(lab, extended)));
+fn not_a_good_chapter(course: &Course, lab: &Lab) -> Option<String> {
+    let extended = match system::extend(course, &[(lab.path.clone(), lab.in_place(View::Solution))]) {
+        Ok(extended) => extended,
+        Err(trouble) => return Some(trouble.to_string()),
+    };
+    let marks = score::score(lab, &all_passed(lab), Some(&chapter::read(lab, &extended)));
     let mut out = String::new();
     for mark in marks.iter().filter(|mark| mark.state != State::Passed) {
         for why in &mark.why {
             let _ = writeln!(out, "{}: `{}`: {why}", lab.path, mark.name);
         }
     }
-    out
+    (!out.is_empty()).then_some(out)
 }
 
 /// What a candidate is tried with: the rows of the table, by name.
