@@ -14,12 +14,12 @@ use tangle::{advice, diff};
 use crate::lab::{Lab, View};
 use crate::system::Extended;
 
-/// So many words of one's own explain a fragment, at least.
-pub const WORDS_BEFORE_A_FRAGMENT: usize = 8;
+/// So many words of one's own explain a fragment, at least: a short sentence.
+pub const WORDS_BEFORE_A_FRAGMENT: usize = 6;
 /// So many answer a question.
 pub const WORDS_OF_AN_ANSWER: usize = 10;
 /// Of those so many are not the same word again.
-const DIFFERENT_WORDS: usize = 6;
+const DIFFERENT_WORDS: usize = 5;
 
 /// What can be said of a chapter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -157,18 +157,19 @@ impl<'a> Own<'a> {
         let new: Vec<&str> = placed.iter().map(|(_, word)| *word).collect();
         // A sentence of the starter is not one's own, wherever it is copied to.
         let given: HashSet<&str> = starter.lines().map(str::trim).filter(|line| line.len() > 20).collect();
-        let prose: Vec<Range<usize>> = prose(chapter)
-            .filter(|line| !given.contains(chapter[line.clone()].trim()))
-            .collect();
-        let own = diff::compare(&old, &new)
-            .into_iter()
-            .flat_map(|hunk| hunk.new)
-            .map(|at| placed[at])
-            .filter(|(at, _)| {
-                let line = prose.partition_point(|line| line.end <= *at);
-                prose.get(line).is_some_and(|line| line.contains(at))
-            })
-            .collect();
+        let mut is_new = vec![false; placed.len()];
+        for hunk in diff::compare(&old, &new) {
+            is_new[hunk.new].fill(true);
+        }
+        let mut own = Vec::new();
+        for line in prose(chapter).filter(|line| !given.contains(chapter[line.clone()].trim())) {
+            let begin = placed.partition_point(|(at, _)| *at < line.start);
+            let end = placed.partition_point(|(at, _)| *at < line.end);
+            let new = is_new[begin..end].iter().filter(|&&new| new).count();
+            // Small words are in every text. A line of which most is new is all one's own.
+            let all = 2 * new >= end - begin;
+            own.extend((begin..end).filter(|&at| all || is_new[at]).map(|at| placed[at]));
+        }
         Self { words: own }
     }
 

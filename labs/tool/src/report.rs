@@ -37,6 +37,12 @@ pub fn count(number: usize, noun: &str) -> String {
 #[must_use]
 pub fn text(course: &Course, lab: &Lab, grade: &Grade, width: usize) -> String {
     let mut out = format!("\n{}\n\n", styled(BOLD, format_args!("Lab {}: {}", lab.number, lab.title)));
+    if let Some(trouble) = &grade.trouble {
+        // Then no test has anything to tell.
+        let none = styled(OPEN.bold(), "0");
+        let _ = write!(out, "{}\n\n{none} of {}.\n", trouble.trim_end(), count(grade.of as usize, "point"));
+        return out;
+    }
     let names = grade.tests.iter().map(|mark| mark.name.chars().count());
     let longest = names.max().unwrap_or_default();
     for mark in &grade.tests {
@@ -58,14 +64,10 @@ pub fn text(course: &Course, lab: &Lab, grade: &Grade, width: usize) -> String {
             styled(DIM, task),
         );
     }
-    if let Some(trouble) = &grade.trouble {
-        let _ = write!(out, "\n{}\n", trouble.trim_end());
-    } else {
-        for mark in &grade.tests {
-            match mark.state {
-                State::Passed | State::Waiting => {}
-                State::Partly | State::Failed => out.push_str(&story(lab, mark, width)),
-            }
+    for mark in &grade.tests {
+        match mark.state {
+            State::Passed | State::Waiting => {}
+            State::Partly | State::Failed => out.push_str(&story(lab, mark, width)),
         }
     }
     let style = if grade.is_full() { GOOD } else { OPEN };

@@ -14,17 +14,17 @@
 //! ```
 //!
 //! Each test runs in a process of its own, and what it starts ends with it. The system under test is somebody's homework: what it
-//! prints is taken for what it is, text in a pipe, whatever waits for it waits for a limited time, and its Launcher is confined
-//! ([`confined`]): what that is to write to must lie in a directory that it may write to, [`scratch`].
+//! prints is taken for what it is, text in a pipe, whatever waits for it waits for a limited time, and its Launcher is
+//! [confined](crate::confined), a user without rights. What a test makes for it, a directory in /tmp, everybody may write to.
 #![allow(dead_code, reason = "each lab uses what it needs")]
 
-use crate::confined::{self, confine};
+use crate::confined::confine;
 use crate::harness::kmsg::KernelLog;
 use crate::harness::{Case, Outcome};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 use std::io::{Read, Write};
-use std::os::unix::fs::chown;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -70,8 +70,9 @@ pub fn use_payload(directory: PathBuf) {
     let _ = PAYLOAD.set(directory);
 }
 
-/// A test begins: from now on the kernel's log is of interest.
+/// A test begins: from now on the kernel's log is of interest, and the Launcher may use what the test makes for it.
 pub fn begin() {
+    umask(Mode::empty());
     *locked(&LOG) = Some((KernelLog::from_now(&[]), Vec::new()));
 }
 
@@ -104,15 +105,6 @@ pub fn random() -> u64 {
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     assert_eq!(got, 8, "getrandom");
     u64::from_ne_bytes(bytes)
-}
-
-/// A new directory of the Launcher's own, for a socket, say, or a file that it makes.
-pub fn scratch() -> Outcome<PathBuf> {
-    let directory = std::env::temp_dir().join(format!("lab-{:016x}", random()));
-    let made = std::fs::create_dir(&directory)
-        .and_then(|()| chown(&directory, Some(confined::USER), Some(confined::USER)));
-    made.map_err(|e| format!("{}: {e}", directory.display()))?;
-    Ok(directory)
 }
 
 /// What the Host's kernel has logged since the test began, line by line, without times.

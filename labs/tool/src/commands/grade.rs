@@ -79,6 +79,9 @@ fn next(lab: &Lab, grade: &Grade) -> String {
     if grade.is_full() {
         return format!("That is all of it. `make lab-solution LAB={id}` shows how somebody else did it.\n");
     }
+    if grade.trouble.is_some() {
+        return String::new();
+    }
     match grade.first_missing().and_then(|mark| mark.task) {
         Some(task) => format!("\nThe next hint: make hint LAB={id} TASK={task}\n"),
         None => String::new(),

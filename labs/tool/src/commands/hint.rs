@@ -34,7 +34,7 @@ pub fn text(context: &Context, lab: &Lab, task: Option<u32>) -> Result<String> {
             Trouble::other(format!("lab {} has no task {number}", lab.number))
                 .help(format!("its tasks are 1 to {}", lab.tasks.len()))
         })?,
-        None => match hints::first_open(lab, &reached) {
+        None => match hints::wanted(lab, &reached) {
             Some(task) => task,
             None => {
                 return Ok(format!(
