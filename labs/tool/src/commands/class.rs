@@ -53,7 +53,9 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
         }
     };
     if out.starts_with(&directory) || directory.starts_with(&out) {
-        return Err(Trouble::other("what is said of the submissions cannot lie among them").help("OUT=another directory"));
+        return Err(
+            Trouble::other("what is said of the submissions cannot lie among them").help("OUT=another directory")
+        );
     }
     needs_built(context)?;
     let plan = Plan {
@@ -105,7 +107,11 @@ struct State {
 
 impl Progress {
     fn new() -> Self {
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::new(0)
+        } else {
+            ProgressBar::hidden()
+        };
         if let Ok(style) = ProgressStyle::with_template("  {bar:24.green/dim} {pos}/{len} {msg}") {
             bar.set_style(style.progress_chars("━━╌"));
         }
@@ -128,7 +134,11 @@ impl Progress {
             News::Begins { all, known } => {
                 (state.all, state.known) = (*all, *known);
                 self.bar.set_length(*all as u64);
-                let again = if *known > 0 { format!(", {known} of them graded already") } else { String::new() };
+                let again = if *known > 0 {
+                    format!(", {known} of them graded already")
+                } else {
+                    String::new()
+                };
                 self.line(&format!("{}{again}", count(*all, "submission")));
             }
             News::Takes(submission) => state.running.push(submission.student.clone()),
@@ -139,7 +149,8 @@ impl Progress {
             }
         }
         self.bar.set_position((state.known + state.done) as u64);
-        self.bar.set_message(format!("{}  {}", state.left(), styled(DIM, state.running.join(", "))));
+        self.bar
+            .set_message(format!("{}  {}", state.left(), styled(DIM, state.running.join(", "))));
     }
 
     fn line(&self, text: &str) {
@@ -160,10 +171,17 @@ impl State {
         };
         let points = styled(style, format_args!("{:>3}/{:<3}", told.points, told.of));
         let lab = told.lab.as_deref().unwrap_or("?");
-        let why = told.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let why = told
+            .reason
+            .as_deref()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
         let place = format!("{}/{}", self.known + self.done, self.all);
         let left = styled(DIM, self.left());
-        format!("  {place:>7}  {points} {} ({lab}, {} s){why}  {left}", told.student, told.seconds)
+        format!(
+            "  {place:>7}  {points} {} ({lab}, {} s){why}  {left}",
+            told.student, told.seconds
+        )
     }
 
     /// About how long the rest takes, if it goes on like this.
@@ -219,4 +237,3 @@ pub fn one(context: &Context, options: &OneOptions) -> Result<Status> {
     println!("{}{text}", worker::FINDING);
     Ok(Status::Fine)
 }
-
