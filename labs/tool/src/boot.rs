@@ -169,7 +169,11 @@ impl Boot<'_> {
         if let Some(line) = log.lines().find(|line| line.contains("the Host refuses")) {
             return line.trim_start_matches("vm: ").to_owned();
         }
-        let said = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let said = log
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or_default();
         format!("no test ran: {} ({said})", heard.end_in_words())
     }
 }
@@ -448,14 +452,24 @@ mod tests {
         assert_eq!(read("lab T ok \"a\""), Some(Event::Ok("a".to_owned())));
         assert_eq!(
             read(r#"lab T FAIL "a" "x: expected \"1\"\n, got \u{1b}2""#),
-            Some(Event::Fail("a".to_owned(), "x: expected \"1\"\n, got \u{1b}2".to_owned()))
+            Some(Event::Fail(
+                "a".to_owned(),
+                "x: expected \"1\"\n, got \u{1b}2".to_owned()
+            ))
         );
         assert_eq!(
             read("lab T after \"a b\" c d"),
             Some(Event::After("a b".to_owned(), "c d".to_owned()))
         );
         assert_eq!(read("lab T done 1 0"), None);
-        for forged in ["lab X ok \"a\"", "ok a", "lab  ok \"a\"", " lab T ok \"a\"", "lab Tx ok \"a\"", "lab T ok a"] {
+        for forged in [
+            "lab X ok \"a\"",
+            "ok a",
+            "lab  ok \"a\"",
+            " lab T ok \"a\"",
+            "lab Tx ok \"a\"",
+            "lab T ok a",
+        ] {
             assert_eq!(read(forged), None, "{forged}");
         }
     }

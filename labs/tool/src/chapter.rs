@@ -72,7 +72,9 @@ pub fn read(lab: &Lab, with: &Extended) -> Prose {
     // Folded code is plumbing, of which the book, too, need say nothing. A chapter is not all plumbing.
     let own_lines = |folded: bool| -> usize {
         let own = fences.iter().filter(|fence| !known.contains(&shape(fence)));
-        own.filter(|fence| fence.header.folded == folded).map(|fence| fence.len()).sum()
+        own.filter(|fence| fence.header.folded == folded)
+            .map(|fence| fence.len())
+            .sum()
     };
     let may_fold = own_lines(true) <= own_lines(false);
     for fence in fences {
@@ -97,7 +99,11 @@ pub fn read(lab: &Lab, with: &Extended) -> Prose {
     prose.advice = advice::advice(&with.book, model)
         .into_iter()
         .filter(|one| one.primary.place.source == last)
-        .map(|one| diagnostic::render(&with.book, &[one], Format::Color).trim_end().to_owned())
+        .map(|one| {
+            diagnostic::render(&with.book, &[one], Format::Color)
+                .trim_end()
+                .to_owned()
+        })
         .collect();
     prose
 }
@@ -107,7 +113,12 @@ type Shape = (Option<String>, Option<String>, &'static str, String);
 
 fn shape(fence: &Fence) -> Shape {
     let header = &fence.header;
-    (header.name.clone(), header.path.clone(), header.operation.symbol(), fence.code())
+    (
+        header.name.clone(),
+        header.path.clone(),
+        header.operation.symbol(),
+        fence.code(),
+    )
 }
 
 fn title(fence: &Fence) -> String {
@@ -325,7 +336,9 @@ mod tests {
 
     #[test]
     fn what_tangle_advises_is_told() {
-        let prose = with_prose("A Guest asks with the number two since one is taken by somebody.\n\n```rust #ask +=\nif a {\n```\n\nAnd this closes what the fragment above has left open, as one should not.\n\n```rust #ask +=\n}\n```\n\nNow ask again, since that was only half of what we want.");
+        let prose = with_prose(
+            "A Guest asks with the number two since one is taken by somebody.\n\n```rust #ask +=\nif a {\n```\n\nAnd this closes what the fragment above has left open, as one should not.\n\n```rust #ask +=\n}\n```\n\nNow ask again, since that was only half of what we want.",
+        );
         assert!(!prose.advice.is_empty());
         assert!(prose.unexplained.is_empty(), "{prose:?}");
     }

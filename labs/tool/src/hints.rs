@@ -41,7 +41,10 @@ pub fn wanted<'a>(lab: &'a Lab, reached: &Reached) -> Option<&'a Task> {
     let shown = |task: &Task| reached.hints.get(&task.number).copied().unwrap_or_default();
     let at = lab.tasks.iter().position(|task| task.number == open.number)?;
     let before = lab.tasks[..at].iter().rev().take_while(|task| !is_tested(task));
-    before.filter(|task| shown(task) < task.hints.len()).last().or(Some(open))
+    before
+        .filter(|task| shown(task) < task.hints.len())
+        .last()
+        .or(Some(open))
 }
 
 /// The next hint of `task`, and remembers that it was shown. After the last one it is the last again.

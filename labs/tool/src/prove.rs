@@ -107,7 +107,9 @@ fn names_of_tests(course: &Course, setting: &Setting) -> Result<BTreeMap<u32, Ve
         let mut command = setting.command(&program);
         command.args(["--lab", &lab.id(), "--list"]);
         let mut names = Vec::new();
-        let end = job::run(command, &Limits::default(), None, &setting.stop, |line| names.push(line.to_owned()))?;
+        let end = job::run(command, &Limits::default(), None, &setting.stop, |line| {
+            names.push(line.to_owned());
+        })?;
         if end.success() {
             all.insert(lab.number, names);
         }
@@ -124,7 +126,11 @@ fn form(lab: &Lab, wrong: &[(String, String)], tests: Option<&Vec<String>>) -> V
     match tests {
         None => say(table, format!("its tests are not there: {file}")),
         Some(tests) => {
-            for row in lab.rows.iter().filter(|row| row.is_test() && !tests.contains(&row.name)) {
+            for row in lab
+                .rows
+                .iter()
+                .filter(|row| row.is_test() && !tests.contains(&row.name))
+            {
                 say(row.line, format!("{file} has no test `{}`", row.name));
             }
             for test in tests.iter().filter(|test| lab.row(test).is_none()) {
@@ -138,7 +144,10 @@ fn form(lab: &Lab, wrong: &[(String, String)], tests: Option<&Vec<String>>) -> V
             (None, _) => say(table, format!("the table has no row `{name}`")),
             (Some(row), Some(first)) if !row.after.contains(&first.name) => say(
                 row.line,
-                format!("`{name}` counts only after `{}`, or the starter would get points", first.name),
+                format!(
+                    "`{name}` counts only after `{}`, or the starter would get points",
+                    first.name
+                ),
             ),
             _ => {}
         }
@@ -148,7 +157,10 @@ fn form(lab: &Lab, wrong: &[(String, String)], tests: Option<&Vec<String>>) -> V
         "an evening" => 20..=20,
         "a weekend" => 30..=40,
         other => {
-            say(2, format!("`time: {other}` is none of `an hour`, `an evening`, `a weekend`"));
+            say(
+                2,
+                format!("`time: {other}` is none of `an hour`, `an evening`, `a weekend`"),
+            );
             0..=u32::MAX
         }
     };
@@ -164,7 +176,10 @@ fn form(lab: &Lab, wrong: &[(String, String)], tests: Option<&Vec<String>>) -> V
     }
     for task in &lab.tasks {
         if task.hints.len() != 3 {
-            say(task.line, format!("a task has three hints, this one has {}", task.hints.len()));
+            say(
+                task.line,
+                format!("a task has three hints, this one has {}", task.hints.len()),
+            );
         }
         if task.hints.iter().any(|hint| hint.text.is_empty()) {
             say(task.line, "a hint of this task says nothing".to_owned());
@@ -180,12 +195,18 @@ fn form(lab: &Lab, wrong: &[(String, String)], tests: Option<&Vec<String>>) -> V
         if !wrong.iter().any(|(test, _)| is_named(test, &row.name)) {
             let name = row.name.replace(' ', "-");
             let place = format!("labs/wrong/{}/{name}--what-is-wrong.md", lab.id());
-            say(row.line, format!("no wrong solution fails `{}`: {place} would", row.name));
+            say(
+                row.line,
+                format!("no wrong solution fails `{}`: {place} would", row.name),
+            );
         }
     }
     for (test, path) in wrong {
         if !lab.rows.iter().any(|row| is_named(test, &row.name)) {
-            say(table, format!("{path} is named after a test that there is not: `{test}`"));
+            say(
+                table,
+                format!("{path} is named after a test that there is not: `{test}`"),
+            );
         }
     }
     problems
@@ -319,7 +340,12 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(course: &'a Course, plans: Vec<(&'a Lab, Vec<Candidate>)>, setting: &'a Setting, tell: Listener<'a>) -> Self {
+    fn new(
+        course: &'a Course,
+        plans: Vec<(&'a Lab, Vec<Candidate>)>,
+        setting: &'a Setting,
+        tell: Listener<'a>,
+    ) -> Self {
         let tasks = plans
             .iter()
             .enumerate()
@@ -328,7 +354,10 @@ impl<'a> Work<'a> {
                 first.map(move |at| Task::Build(lab, at))
             })
             .collect();
-        let built = plans.iter().map(|(_, candidates)| vec![None; candidates.len()]).collect();
+        let built = plans
+            .iter()
+            .map(|(_, candidates)| vec![None; candidates.len()])
+            .collect();
         Self {
             course,
             plans,
@@ -481,7 +510,10 @@ impl<'a> Work<'a> {
                 let Some((candidate, _)) = left.pop_front() else { break };
                 let outcomes = tried.next().unwrap_or_default();
                 let verdict = verdict(of, candidate, &outcomes);
-                tell(candidate, verdict.map(|why| format!("{why}\n{}", trial.log().display())));
+                tell(
+                    candidate,
+                    verdict.map(|why| format!("{why}\n{}", trial.log().display())),
+                );
             }
         }
         Ok(())
@@ -514,7 +546,10 @@ fn rows_for(lab: &Lab, candidate: &Candidate) -> Vec<String> {
             .map(|row| row.name.clone())
             .collect(),
         Kind::Solution => rows.map(|row| row.name.clone()).collect(),
-        Kind::Wrong(test) => rows.filter(|row| row.name == *test).map(|row| row.name.clone()).collect(),
+        Kind::Wrong(test) => rows
+            .filter(|row| row.name == *test)
+            .map(|row| row.name.clone())
+            .collect(),
     }
 }
 
@@ -591,7 +626,10 @@ impl Trial<'_> {
         let mut over = false;
         let end = job::run(command, &limits, Some(&self.log()), &self.setting.stop, |line| {
             let prefix = format!("lab {token} ");
-            match line.strip_prefix(&prefix).map(|rest| rest.split_once(' ').unwrap_or((rest, ""))) {
+            match line
+                .strip_prefix(&prefix)
+                .map(|rest| rest.split_once(' ').unwrap_or((rest, "")))
+            {
                 Some(("system", _)) => {
                     if let Some(last) = tried.last_mut() {
                         *last = std::mem::take(&mut heard).into_outcomes();
@@ -606,7 +644,11 @@ impl Trial<'_> {
                 }
             }
         });
-        boot::keep_kernel_log(&top.join("target/vm"), &name, &self.dir.join(format!("boot-{}.kernel.log", self.attempt)))?;
+        boot::keep_kernel_log(
+            &top.join("target/vm"),
+            &name,
+            &self.dir.join(format!("boot-{}.kernel.log", self.attempt)),
+        )?;
         let end = end?;
         if let Some(last) = tried.last_mut() {
             heard.end_with(end);
@@ -616,8 +658,10 @@ impl Trial<'_> {
             let said = fs::read_to_string(self.log()).unwrap_or_default();
             let last: Vec<&str> = said.lines().rev().take(5).collect();
             let last: Vec<&str> = last.into_iter().rev().collect();
-            return Err(Trouble::other(format!("the VM did not come to the first system:\n{}", last.join("\n")))
-                .help(format!("all of it: {}", self.log().display())));
+            return Err(
+                Trouble::other(format!("the VM did not come to the first system:\n{}", last.join("\n")))
+                    .help(format!("all of it: {}", self.log().display())),
+            );
         }
         Ok(tried)
     }
@@ -685,7 +729,11 @@ mod tests {
 
     #[test]
     fn a_good_lab_has_a_good_form() {
-        let problems = form(&lab(), &wrong(&["answers", "refuses"]), Some(&names(&["answers", "refuses"])));
+        let problems = form(
+            &lab(),
+            &wrong(&["answers", "refuses"]),
+            Some(&names(&["answers", "refuses"])),
+        );
         assert_eq!(problems, []);
     }
 
@@ -694,14 +742,30 @@ mod tests {
         let told = |problems: Vec<Problem>| at_lines(&lab(), &problems).unwrap_or_default();
         let good = names(&["answers", "refuses"]);
         let missing = told(form(&lab(), &wrong(&["answers"]), Some(&good)));
-        assert!(missing.starts_with("labs/01-number.md:58: no wrong solution fails `refuses`"), "{missing}");
-        let other = told(form(&lab(), &wrong(&["answers", "refuses", "x"]), Some(&names(&["answers", "more"]))));
-        assert!(other.contains("has no test `refuses`") && other.contains("has a test `more`"), "{other}");
+        assert!(
+            missing.starts_with("labs/01-number.md:58: no wrong solution fails `refuses`"),
+            "{missing}"
+        );
+        let other = told(form(
+            &lab(),
+            &wrong(&["answers", "refuses", "x"]),
+            Some(&names(&["answers", "more"])),
+        ));
+        assert!(
+            other.contains("has no test `refuses`") && other.contains("has a test `more`"),
+            "{other}"
+        );
         assert!(other.contains("named after a test that there is not: `x`"), "{other}");
         let worth = Lab::read("labs/01-a.md", &LAB.replace("an hour", "an evening"));
         let worth = told(form(&worth, &wrong(&["answers", "refuses"]), Some(&good)));
-        assert!(worth.contains("an evening has 20 to 20 points, this one has 10"), "{worth}");
-        let hints = Lab::read("labs/01-a.md", &LAB.replace("<details><summary>Hint 3", "<details><summary>Tip"));
+        assert!(
+            worth.contains("an evening has 20 to 20 points, this one has 10"),
+            "{worth}"
+        );
+        let hints = Lab::read(
+            "labs/01-a.md",
+            &LAB.replace("<details><summary>Hint 3", "<details><summary>Tip"),
+        );
         let hints = told(form(&hints, &wrong(&["answers", "refuses"]), Some(&good)));
         assert!(hints.contains("three hints, this one has 2"), "{hints}");
     }
@@ -715,9 +779,12 @@ mod tests {
     }
 
     fn outcomes(list: &[(&str, bool)]) -> Outcomes {
-        let outcome = |passed: bool| match passed {
-            true => Outcome::Passed,
-            false => Outcome::Failed("no".to_owned()),
+        let outcome = |passed: bool| {
+            if passed {
+                Outcome::Passed
+            } else {
+                Outcome::Failed("no".to_owned())
+            }
         };
         list.iter()
             .map(|(name, passed)| ((*name).to_owned(), outcome(*passed)))
@@ -730,8 +797,14 @@ mod tests {
         assert!(is_fine(Kind::Starter, &[("answers", false), (THE_BOOK, true)]));
         assert!(!is_fine(Kind::Starter, &[("answers", true), (THE_BOOK, true)]));
         assert!(!is_fine(Kind::Starter, &[("answers", false), (THE_BOOK, false)]));
-        assert!(is_fine(Kind::Solution, &[("answers", true), ("refuses", true), (THE_BOOK, true)]));
-        assert!(!is_fine(Kind::Solution, &[("answers", true), ("refuses", false), (THE_BOOK, true)]));
+        assert!(is_fine(
+            Kind::Solution,
+            &[("answers", true), ("refuses", true), (THE_BOOK, true)]
+        ));
+        assert!(!is_fine(
+            Kind::Solution,
+            &[("answers", true), ("refuses", false), (THE_BOOK, true)]
+        ));
         assert!(!is_fine(Kind::Solution, &[("answers", true), (THE_BOOK, true)]));
         let refuses = || Kind::Wrong("refuses".to_owned());
         assert!(is_fine(refuses(), &[("refuses", false)]));

@@ -136,8 +136,22 @@ fn refusals(known: &[Files], with: &Files) -> Vec<String> {
                 "it changes {path}, which says how the system is built; take that fragment out"
             ));
         }
-        let most = |word: &str| before.iter().map(|text| text.matches(word).count()).max().unwrap_or_default();
-        let words = ["include!", "include_str!", "include_bytes!", ".incbin", "#[path", "option_env!", "env!"];
+        let most = |word: &str| {
+            before
+                .iter()
+                .map(|text| text.matches(word).count())
+                .max()
+                .unwrap_or_default()
+        };
+        let words = [
+            "include!",
+            "include_str!",
+            "include_bytes!",
+            ".incbin",
+            "#[path",
+            "option_env!",
+            "env!",
+        ];
         if let Some(word) = words.iter().find(|word| text.matches(*word).count() > most(word)) {
             why.push(format!(
                 "it brings `{word}` into {path}: what a lab is made of stands in its chapter"
@@ -284,7 +298,9 @@ impl System {
             silence: None,
             whole: Some(setting.build_time),
         };
-        let end = job::run(make, &limits, Some(log), &setting.stop, |line| said.push(line.to_owned()))?;
+        let end = job::run(make, &limits, Some(log), &setting.stop, |line| {
+            said.push(line.to_owned());
+        })?;
         if end.success() {
             let warnings = warnings(&said);
             for line in warnings.lines() {
@@ -346,7 +362,15 @@ fn plain(line: &str) -> String {
 
 /// Whether cargo only tells what it is doing.
 fn is_progress(line: &str) -> bool {
-    let words = ["Compiling ", "Finished ", "Downloading ", "Downloaded ", "Updating ", "Locking ", "Blocking "];
+    let words = [
+        "Compiling ",
+        "Finished ",
+        "Downloading ",
+        "Downloaded ",
+        "Updating ",
+        "Locking ",
+        "Blocking ",
+    ];
     words.iter().any(|word| plain(line).starts_with(word))
 }
 
@@ -439,7 +463,10 @@ mod tests {
         ] {
             assert_eq!(with(path, text).len(), 1, "{path}");
         }
-        assert_eq!(refusals(&known, &files(&[("module/a.rs", "1"), ("module/Kbuild", "k")])).len(), 1);
+        assert_eq!(
+            refusals(&known, &files(&[("module/a.rs", "1"), ("module/Kbuild", "k")])).len(),
+            1
+        );
         // What the lab itself does is fine, and nothing else.
         let mut lab = book.clone();
         lab.insert("module/Kbuild".to_owned(), "lab".to_owned());

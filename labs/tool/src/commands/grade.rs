@@ -68,7 +68,14 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
 fn grade(context: &Context, lab: &Lab, submission: &Submission, dir: &Path) -> Result<Grade> {
     needs_built(context)?;
     let bar = Bar::new(lab.rows.iter().filter(|row| row.name != THE_CHAPTER).count());
-    let grade = lab::grade::grade(&context.course, lab, submission, dir, None, &setting(&context.stop, &bar));
+    let grade = lab::grade::grade(
+        &context.course,
+        lab,
+        submission,
+        dir,
+        None,
+        &setting(&context.stop, &bar),
+    );
     bar.end();
     grade
 }

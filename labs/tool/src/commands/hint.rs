@@ -47,12 +47,21 @@ pub fn text(context: &Context, lab: &Lab, task: Option<u32>) -> Result<String> {
     let mut shown = None;
     context.remember(|progress| shown = hints::next(task, progress.work_on(lab)))?;
     let Some(shown) = shown else {
-        return Err(Trouble::other(format!("task {} of {} has no hints", task.number, lab.path)));
+        return Err(Trouble::other(format!(
+            "task {} of {} has no hints",
+            task.number, lab.path
+        )));
     };
     let mut out = format!(
         "{}\n{}\n\n{}\n",
-        styled(BOLD, format_args!("Lab {}, task {}: {}", lab.number, task.number, task.title)),
-        styled(DIM, format_args!("Hint {} of {}: {}", shown.number, task.hints.len(), shown.hint.title)),
+        styled(
+            BOLD,
+            format_args!("Lab {}, task {}: {}", lab.number, task.number, task.title)
+        ),
+        styled(
+            DIM,
+            format_args!("Hint {} of {}: {}", shown.number, task.hints.len(), shown.hint.title)
+        ),
         filled(&shown.hint.text, width())
     );
     if shown.is_last() {
@@ -71,7 +80,11 @@ fn filled(text: &str, width: usize) -> String {
             lines.push(line.to_owned());
         } else {
             let indent = &line[..line.len() - line.trim_start().len()];
-            lines.extend(wrapped(line, width - indent.len()).into_iter().map(|part| format!("{indent}{part}")));
+            lines.extend(
+                wrapped(line, width - indent.len())
+                    .into_iter()
+                    .map(|part| format!("{indent}{part}")),
+            );
         }
         code ^= is_fence;
     }
