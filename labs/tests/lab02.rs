@@ -7,12 +7,20 @@ pub fn tests() -> Vec<Case> {
     vec![
         Case::new("echo", || {
             for text in [word(5), spaced(), word(1), word(110)] {
-                same("what echo prints", answer(&format!("echo {text}"))?, echoed(&text))?;
+                same(
+                    "what echo prints",
+                    answer(&format!("echo {text}"))?,
+                    echoed(&text),
+                )?;
             }
             // The spaces at both ends are nobody's.
             let text = spaced();
             let got = answer(&format!("echo    {text}   "))?;
-            same("what echo prints without the spaces around it", got, echoed(&text))?;
+            same(
+                "what echo prints without the spaces around it",
+                got,
+                echoed(&text),
+            )?;
             let line = format!("{} {}", word(6), word(6));
             let got = answer(&line)?;
             same("what is no program", got, format!("you said: {line}"))
@@ -30,7 +38,11 @@ pub fn tests() -> Vec<Case> {
             same("echo with words", &answers[0], &echoed(&secret))?;
             same("echo without words", &answers[1], &echoed(""))?;
             same("echo after hello with words", &answers[3], &echoed(""))?;
-            same("echo with fewer words than before", &answers[4], &echoed(&last))
+            same(
+                "echo with fewer words than before",
+                &answers[4],
+                &echoed(&last),
+            )
         }),
         Case::new("short-buffer", || {
             let offset = random() % 4000;
@@ -65,7 +77,11 @@ pub fn tests() -> Vec<Case> {
                 format!("nothing {}", 1u64 << 47),
                 format!("nothing {}", (1u64 << 47) + random() % (1 << 60)),
             ] {
-                poked(&format!("{place} {} {}", 1 + random() % 100, word(8)), 0, None)?;
+                poked(
+                    &format!("{place} {} {}", 1 + random() % 100, word(8)),
+                    0,
+                    None,
+                )?;
             }
             Ok(())
         }),
@@ -105,7 +121,8 @@ fn word(len: usize) -> String {
 
 /// Some words with some spaces between them.
 fn spaced() -> String {
-    let words = (0..4).map(|_| word(1 + (random() % 8) as usize) + &" ".repeat(1 + (random() % 3) as usize));
+    let words = (0..4)
+        .map(|_| word(1 + (random() % 8) as usize) + &" ".repeat(1 + (random() % 3) as usize));
     words.collect::<String>() + &word(3)
 }
 
@@ -121,7 +138,10 @@ fn answers(lines: &[String]) -> Outcome<Vec<String>> {
     let answers = lines.iter().map(|line| {
         let said = said.next().and_then(|text| text.split_once('\n'));
         let Some((_, answer)) = said else {
-            return Err(format!("the answer to `{line}`: expected one, got the end of the Guest: {}", ran.err.trim()));
+            return Err(format!(
+                "the answer to `{line}`: expected one, got the end of the Guest: {}",
+                ran.err.trim()
+            ));
         };
         Ok(answer.trim_end_matches('\n').to_owned())
     });
@@ -142,14 +162,22 @@ fn answer(line: &str) -> Outcome<String> {
 /// Has `poke` ask with these words: how many of them it shall get, at which place of its data. None means that it is refused.
 /// Afterwards the kernel must still be what it was.
 fn poked(words: &str, len: usize, at: Option<u64>) -> Outcome {
-    let call = if at.is_some() { len.to_string() } else { "-14".into() };
+    let call = if at.is_some() {
+        len.to_string()
+    } else {
+        "-14".into()
+    };
     let data = match at {
         Some(at) => format!("{len} bytes at {at}: {}", &words[..len]),
         None => "untouched".into(),
     };
     let want = format!("call: {call}\ndata: {data}\npoke: ended with status 0");
     let proof = word(12);
-    let answers = answers(&[format!("poke {words}"), format!("echo {proof}"), "hello".into()])?;
+    let answers = answers(&[
+        format!("poke {words}"),
+        format!("echo {proof}"),
+        "hello".into(),
+    ])?;
     same(&format!("poke {words}"), &answers[0], &want)?;
     same("echo after that", &answers[1], &echoed(&proof))?;
     let hello = "Hello from ring 3.\nhello: ended with status 0".to_owned();

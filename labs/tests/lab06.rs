@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::labs::{Ran, launch, random};
 use crate::abi::hc;
 use crate::blobs::{blob, kit};
 use crate::harness::{Case, Outcome, check, same};
+use crate::labs::{Ran, launch, random};
 use crate::layout::*;
 
 /// The log's key and kind, as the lab's page has them.
@@ -96,7 +96,8 @@ fn directory() -> Outcome<PathBuf> {
 }
 
 fn read(path: &Path) -> Outcome<Vec<u8>> {
-    fs::read(path).map_err(|error| format!("the log: expected the file {}, got {error}", path.display()))
+    fs::read(path)
+        .map_err(|error| format!("the log: expected the file {}, got {error}", path.display()))
 }
 
 fn random_bytes(len: usize) -> Vec<u8> {
@@ -173,13 +174,22 @@ fn opens() -> Outcome {
         "what was in the file before: expected its {} bytes, got {} bytes{}",
         before.len(),
         after.len(),
-        if after.len() == before.len() { ", others" } else { "" }
+        if after.len() == before.len() {
+            ", others"
+        } else {
+            ""
+        }
     );
 
     let fresh = directory.join("fresh").display().to_string();
     let ran = launch(&["run", "--log", &fresh, "/guests/guest"], "exit 8\n")?;
     ended("status with a fresh log", &ran, 8)?;
-    counted("bytes in a fresh log of a Guest that sends nothing", &ran, read(Path::new(&fresh))?.len(), 0)
+    counted(
+        "bytes in a fresh log of a Guest that sends nothing",
+        &ran,
+        read(Path::new(&fresh))?.len(),
+        0,
+    )
 }
 
 fn on_the_bus() -> Outcome {
@@ -231,7 +241,10 @@ fn sections() -> Outcome {
     let ran = run(&kernel, &directory, &["--log", &name])?;
     same("what the console printed", &*ran.out, "")?;
     counted("bytes in the file", &ran, read(&log)?.len(), want.len())?;
-    check!(read(&log)? == want, "the file: expected the {count} sections in their order, got other bytes");
+    check!(
+        read(&log)? == want,
+        "the file: expected the {count} sections in their order, got other bytes"
+    );
     ended("the low byte of used_len", &ran, bytes.len() as i32 & 0xff)?;
 
     // To the console goes what is sent to the console, and only that.
@@ -242,7 +255,10 @@ fn sections() -> Outcome {
     kernel.call([hc::SEND_DMA, 0, list, 0]);
     let ran = run(&kernel, &directory, &["--log", &name])?;
     same("what the console printed", &*ran.out, &*text)?;
-    check!(read(&log)? == want, "the file: expected nothing of what went to the console, got more");
+    check!(
+        read(&log)? == want,
+        "the file: expected nothing of what went to the console, got more"
+    );
 
     // Without a log its key is a stranger's: said, and no crime.
     let mut kernel = Kernel::new(PARAM + 8);
@@ -250,7 +266,11 @@ fn sections() -> Outcome {
     let (list, _) = random_list(&mut kernel, 0, 3);
     kernel.call([hc::SEND_DMA, KEY, list, 0]);
     let ran = run(&kernel, &directory, &[])?;
-    ended("status of a Guest that sends to a log that nobody wants", &ran, 77)?;
+    ended(
+        "status of a Guest that sends to a log that nobody wants",
+        &ran,
+        77,
+    )?;
     same("what the console printed", &*ran.out, "")
 }
 
@@ -279,13 +299,27 @@ fn the_limit() -> Outcome {
     let options = ["--log", &name, "--log-limit", &option];
     let ran = run(&kernel, &directory, &options)?;
     let file = read(&log)?;
-    counted("bytes that were added with a limit", &ran, file.len().saturating_sub(before.len()), limit)?;
+    counted(
+        "bytes that were added with a limit",
+        &ran,
+        file.len().saturating_sub(before.len()),
+        limit,
+    )?;
     check!(
         file[before.len()..] == all[..limit],
         "the file: expected the first {limit} bytes that were sent, got others"
     );
-    ended("the low byte of used_len of the list that was cut", &ran, rest as i32 & 0xff)?;
-    counted("lines on standard error that name the log", &ran, lines_with(&ran, &name), 1)?;
+    ended(
+        "the low byte of used_len of the list that was cut",
+        &ran,
+        rest as i32 & 0xff,
+    )?;
+    counted(
+        "lines on standard error that name the log",
+        &ran,
+        lines_with(&ran, &name),
+        1,
+    )?;
 
     // And the last list is told that nothing was taken.
     kernel.put(PARAM, &(DMA + 4 * 168).to_ne_bytes());
@@ -303,7 +337,12 @@ fn a_full_disk() -> Outcome {
     }
     let ran = run(&kernel, &directory, &["--log", "/dev/full"])?;
     ended("used_len when the disk is full", &ran, 0)?;
-    counted("lines on standard error that name the log", &ran, lines_with(&ran, "/dev/full"), 1)?;
+    counted(
+        "lines on standard error that name the log",
+        &ran,
+        lines_with(&ran, "/dev/full"),
+        1,
+    )?;
     check!(
         ran.err.contains("No space"),
         "standard error: expected the reason, No space left, got {:?}",
@@ -330,10 +369,17 @@ fn the_shell() -> Outcome {
     check!(
         file == want,
         "the file: expected {want:?}, got {file:?}, and on the console {:?}",
-        ran.out.lines().find(|line| line.starts_with("Lab 6")).unwrap_or("nothing about it")
+        ran.out
+            .lines()
+            .find(|line| line.starts_with("Lab 6"))
+            .unwrap_or("nothing about it")
     );
     for line in want.lines() {
-        same("how often a word that was logged is on the console", ran.out.matches(&line[..16]).count(), 1)?;
+        same(
+            "how often a word that was logged is on the console",
+            ran.out.matches(&line[..16]).count(),
+            1,
+        )?;
     }
 
     let text = word();

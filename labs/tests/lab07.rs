@@ -193,13 +193,28 @@ fn gives() -> Outcome {
     kernel.call([hc::SEND_DMA, KEY, list, 0]);
     kernel.show(1, &all_pages());
     let ran = kernel.run()?;
-    ended("used_len of a scattered list", &ran, 8 * frames.len() as i32)?;
-    same("the pages of a scattered list", ran.out, without(&ends, &frames))
+    ended(
+        "used_len of a scattered list",
+        &ran,
+        8 * frames.len() as i32,
+    )?;
+    same(
+        "the pages of a scattered list",
+        ran.out,
+        without(&ends, &frames),
+    )
 }
 
 fn refuses() -> Outcome {
     const LIMIT: u64 = MEMORY / PAGE;
-    for bad in [LIMIT, LIMIT + 1, 1 << 52, (1 << 52) + FIRST, 1 << 63, u64::MAX] {
+    for bad in [
+        LIMIT,
+        LIMIT + 1,
+        1 << 52,
+        (1 << 52) + FIRST,
+        1 << 63,
+        u64::MAX,
+    ] {
         let mut kernel = Kernel::new(DMA);
         let ends = fill(&mut kernel);
         let mut frames = some_frames();
@@ -208,7 +223,11 @@ fn refuses() -> Outcome {
         kernel.show(1, &all_pages());
         let ran = kernel.run()?;
         ended(&format!("used_len of a list with frame {bad:#x}"), &ran, 0)?;
-        same(&format!("the pages after a list with frame {bad:#x}"), ran.out, without(&ends, &[]))?;
+        same(
+            &format!("the pages after a list with frame {bad:#x}"),
+            ran.out,
+            without(&ends, &[]),
+        )?;
         check!(
             !ran.err.is_empty(),
             "standard error after a list with frame {bad:#x}: expected the reason, got nothing"
@@ -224,8 +243,16 @@ fn refuses() -> Outcome {
         kernel.call([hc::SEND_DMA, KEY, list, 0]);
         kernel.show(1, &all_pages());
         let ran = kernel.run()?;
-        ended(&format!("used_len of a section of {} bytes", 8 + cut), &ran, 0)?;
-        same("the pages after a section that is no multiple of 8", ran.out, without(&ends, &[]))?;
+        ended(
+            &format!("used_len of a section of {} bytes", 8 + cut),
+            &ran,
+            0,
+        )?;
+        same(
+            "the pages after a section that is no multiple of 8",
+            ran.out,
+            without(&ends, &[]),
+        )?;
     }
     Ok(())
 }
@@ -239,7 +266,11 @@ fn twice() -> Outcome {
     kernel.give(1, BUFFER + PAGE, &frames[1..]);
     kernel.show(2, &all_pages());
     let ran = kernel.run()?;
-    ended("used_len of the second list", &ran, 8 * (frames.len() as i32 - 1))?;
+    ended(
+        "used_len of the second list",
+        &ran,
+        8 * (frames.len() as i32 - 1),
+    )?;
     same("the pages", ran.out, without(&ends, &frames))?;
     same("what is on standard error", &*ran.err, "")
 }
@@ -252,7 +283,10 @@ fn its_own_code() -> Outcome {
     let ran = kernel.run()?;
     ended("status of a Guest without code", &ran, 1)?;
     check!(
-        ran.err.lines().last().is_some_and(|line| line.starts_with("lguest: ")),
+        ran.err
+            .lines()
+            .last()
+            .is_some_and(|line| line.starts_with("lguest: ")),
         "standard error: expected the reason of its death, got {:?}",
         ran.err
     );
@@ -296,7 +330,11 @@ fn resident_memory() -> Outcome {
     let mut running = spawn(&["run", "/guests/guest"])?;
     running.wait_for("guest> ")?;
     let before = resident(&running)?;
-    ask(&mut running, &format!("fill {pages}"), &format!("filled {pages} pages"))?;
+    ask(
+        &mut running,
+        &format!("fill {pages}"),
+        &format!("filled {pages} pages"),
+    )?;
     let filled = resident(&running)?;
     let grown = filled.saturating_sub(before);
     check!(
@@ -304,23 +342,47 @@ fn resident_memory() -> Outcome {
         "resident pages more after filling {pages}: expected as many, got {grown}"
     );
     let some = 1000 + random() % 500;
-    ask(&mut running, &format!("give {some}"), &format!("gave {some} pages"))?;
-    ask(&mut running, &format!("give {}", pages - some), &format!("gave {} pages", pages - some))?;
+    ask(
+        &mut running,
+        &format!("give {some}"),
+        &format!("gave {some} pages"),
+    )?;
+    ask(
+        &mut running,
+        &format!("give {}", pages - some),
+        &format!("gave {} pages", pages - some),
+    )?;
     let given = resident(&running)?;
     check!(
         given <= filled - pages * 9 / 10,
         "resident pages after giving {pages} of {filled} back: expected at most {}, got {given}",
         filled - pages * 9 / 10
     );
-    ask(&mut running, &format!("take {pages}"), &format!("took {pages} pages"))?;
+    ask(
+        &mut running,
+        &format!("take {pages}"),
+        &format!("took {pages} pages"),
+    )?;
     let taken = resident(&running)?;
     check!(
         taken <= given + 100,
         "resident pages after taking {pages} back and not touching them: expected about {given}, got {taken}"
     );
-    ask(&mut running, &format!("look {pages}"), &format!("0 of {pages} pages hold something"))?;
-    ask(&mut running, &format!("fill {pages}"), &format!("filled {pages} pages"))?;
-    ask(&mut running, &format!("look {pages}"), &format!("{pages} of {pages} pages hold something"))?;
+    ask(
+        &mut running,
+        &format!("look {pages}"),
+        &format!("0 of {pages} pages hold something"),
+    )?;
+    ask(
+        &mut running,
+        &format!("fill {pages}"),
+        &format!("filled {pages} pages"),
+    )?;
+    ask(
+        &mut running,
+        &format!("look {pages}"),
+        &format!("{pages} of {pages} pages hold something"),
+    )?;
     running.type_line("exit 5")?;
     ended("status", &running.end()?, 5)
 }
@@ -329,7 +391,11 @@ fn no_more_than_there_is() -> Outcome {
     let mut running = spawn(&["run", "-m", "16M", "/guests/guest"])?;
     running.wait_for("guest> ")?;
     let line = answer(&mut running, "give 1000000")?;
-    let gave: u64 = line.trim_start_matches("gave ").trim_end_matches(" pages").parse().unwrap_or(0);
+    let gave: u64 = line
+        .trim_start_matches("gave ")
+        .trim_end_matches(" pages")
+        .parse()
+        .unwrap_or(0);
     check!(
         (3000..4096).contains(&gave),
         "pages given of a Guest of 4096: expected 3000 to 4095, got {line:?}"
@@ -337,8 +403,16 @@ fn no_more_than_there_is() -> Outcome {
     ask(&mut running, "give 10", "gave 0 pages")?;
     ask(&mut running, "hello", "hello: does not fit into memory")?;
     let some = 100 + random() % 100;
-    ask(&mut running, &format!("take {some}"), &format!("took {some} pages"))?;
-    ask(&mut running, "take 1000000", &format!("took {} pages", gave - some))?;
+    ask(
+        &mut running,
+        &format!("take {some}"),
+        &format!("took {some} pages"),
+    )?;
+    ask(
+        &mut running,
+        "take 1000000",
+        &format!("took {} pages", gave - some),
+    )?;
     ask(&mut running, "hello", "hello: ended with status 0")?;
     running.type_line("exit 6")?;
     ended("status", &running.end()?, 6)

@@ -305,41 +305,17 @@ fn refuses() -> Outcome {
         )?;
     }
     let edge = Edge::new();
-    for bad in [
-        edge.forbidden(),
-        edge.ending(7),
-        edge.ending(504),
-        0,
-        u64::MAX - 7,
-        1 << 63,
-        va(0),
-    ] {
-        let question = [REQUEST, WRITTEN, 0, 64 * 64, bad];
-        let question = if limit < 64 * 64 {
-            [
-                REQUEST,
-                WRITTEN,
-                0,
-                limit,
-                if bad == edge.ending(504) {
-                    edge.ending(120)
-                } else {
-                    bad
-                },
-            ]
-        } else {
-            question
-        };
+    let enough = limit.div_ceil(64) * 8;
+    let short = [0, 7, enough / 2, enough - 1].map(|good| edge.ending(good));
+    for bad in short.into_iter().chain([0, u64::MAX - 7, 1 << 63, va(0)]) {
+        let question = [REQUEST, WRITTEN, 0, limit, bad];
         refused(
             &format!("question {question:x?}"),
             device.write(&question),
             EFAULT,
         )?;
-        refused(
-            "an unknown kind with a bad address",
-            device.write(&[REQUEST, 7, 0, 64, bad]),
-            EINVAL,
-        )?;
+        let unknown = device.write(&[REQUEST, 7, 0, 64, bad]);
+        refused("an unknown kind with a bad address", unknown, EINVAL)?;
     }
     refused(
         "a question of three words",

@@ -141,14 +141,19 @@ fn with_peer(args: &[&str]) -> Outcome<(Running, UnixStream)> {
         loop {
             match UnixStream::connect(&path) {
                 // Between bind and listen.
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused && start.elapsed() < PATIENCE => {
+                Err(error)
+                    if error.kind() == ErrorKind::ConnectionRefused
+                        && start.elapsed() < PATIENCE =>
+                {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 other => return other,
             }
         }
     };
-    let peer = connect().map_err(|error| format!("connecting to the Launcher: expected to be accepted, got {error}"))?;
+    let peer = connect().map_err(|error| {
+        format!("connecting to the Launcher: expected to be accepted, got {error}")
+    })?;
     let start = Instant::now();
     while path.exists() {
         check!(
@@ -158,7 +163,9 @@ fn with_peer(args: &[&str]) -> Outcome<(Running, UnixStream)> {
         );
         std::thread::sleep(Duration::from_millis(10));
     }
-    let limited = peer.set_read_timeout(Some(PATIENCE)).and(peer.set_write_timeout(Some(PATIENCE)));
+    let limited = peer
+        .set_read_timeout(Some(PATIENCE))
+        .and(peer.set_write_timeout(Some(PATIENCE)));
     limited.map_err(|error| error.to_string())?;
     Ok((running, peer))
 }
@@ -187,12 +194,21 @@ fn two() -> Outcome<(Running, Running)> {
 /// What was said between a command and the next prompt, in its last line.
 fn answer(running: &mut Running) -> Outcome<String> {
     let said = running.wait_for("guest> ")?;
-    Ok(said.lines().last().unwrap_or_default().trim_end().to_owned())
+    Ok(said
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .trim_end()
+        .to_owned())
 }
 
 fn ask(running: &mut Running, command: &str, want: &str) -> Outcome {
     running.type_line(command)?;
-    same(&format!("the answer to {command:?}"), &*answer(running)?, want)
+    same(
+        &format!("the answer to {command:?}"),
+        &*answer(running)?,
+        want,
+    )
 }
 
 /// Everything that comes, to its end.
@@ -255,15 +271,24 @@ fn connects() -> Outcome {
     for (place, kind) in [(0, 1), (16, KIND), (32, 0)] {
         let kernel = save(&Kernel::new(MEMORY + place))?;
         let (running, peer) = with_peer(&["-m", "4M", &kernel])?;
-        ended(&format!("kind of device {}", place / 16), &running.end()?, kind)?;
+        ended(
+            &format!("kind of device {}", place / 16),
+            &running.end()?,
+            kind,
+        )?;
         drop(peer);
     }
     let (path, kernel) = (path(), save(&Kernel::new(MEMORY + 16))?);
     let name = path.display().to_string();
-    let listener = std::os::unix::net::UnixListener::bind(&path).map_err(|error| error.to_string())?;
+    let listener =
+        std::os::unix::net::UnixListener::bind(&path).map_err(|error| error.to_string())?;
     let running = spawn(&["run", "-m", "4M", "--connect", &name, &kernel])?;
     let peer = listener.accept().map_err(|error| error.to_string())?;
-    ended("kind of the second device with --connect", &running.end()?, KIND)?;
+    ended(
+        "kind of the second device with --connect",
+        &running.end()?,
+        KIND,
+    )?;
     drop(peer);
     Ok(())
 }
@@ -291,7 +316,11 @@ fn sends() -> Outcome {
         "{count} sections at the other end: expected their {} bytes, got {} bytes{}; standard error {:?}",
         all.len(),
         got.len(),
-        if got.len() == all.len() { ", others" } else { "" },
+        if got.len() == all.len() {
+            ", others"
+        } else {
+            ""
+        },
         ran.err
     );
     ended("the low byte of used_len", &ran, all.len() as i32 & 0xff)?;
@@ -320,7 +349,9 @@ fn nobody_reads() -> Outcome {
         got.len()
     );
     // Each list but the last that was taken was taken whole, or the sending went on where it was cut.
-    let begins = got.chunks(content.len()).all(|part| content.starts_with(part));
+    let begins = got
+        .chunks(content.len())
+        .all(|part| content.starts_with(part));
     check!(
         begins,
         "the {} bytes that were taken: expected the beginning of what was sent, got others",
@@ -331,33 +362,61 @@ fn nobody_reads() -> Outcome {
 
 fn receives() -> Outcome {
     let (mut running, mut peer) = guest_with_peer()?;
-    for len in [1, 2, 4095, 4096, 4097, 1 + random() % 10_000, 50_000 + random() % 50_000] {
+    for len in [
+        1,
+        2,
+        4095,
+        4096,
+        4097,
+        1 + random() % 10_000,
+        50_000 + random() % 50_000,
+    ] {
         let bytes = random_bytes(len);
         running.type_line(&format!("drink {len}"))?;
         let sent = peer.write_all(&bytes);
         sent.map_err(|error| format!("sending {len} bytes to a Guest that drinks: {error}"))?;
         let want = format!("drank {len} bytes, sum {:016x}", sum(&bytes));
-        same(&format!("the answer to \"drink {len}\""), &*answer(&mut running)?, &want)?;
+        same(
+            &format!("the answer to \"drink {len}\""),
+            &*answer(&mut running)?,
+            &want,
+        )?;
     }
     // The last bytes come before the end does, even if nobody has asked for them yet.
     let len = 5_000 + random() % 10_000;
     let bytes = random_bytes(len);
     peer.write_all(&bytes).map_err(|error| error.to_string())?;
     drop(peer);
-    let want = format!("drank {len} of {} bytes, sum {:016x}: the other end is gone", len + 1, sum(&bytes));
+    let want = format!(
+        "drank {len} of {} bytes, sum {:016x}: the other end is gone",
+        len + 1,
+        sum(&bytes)
+    );
     ask(&mut running, &format!("drink {}", len + 1), &want)?;
     running.type_line("exit 4")?;
     ended("status", &running.end()?, 4)?;
 
     let ran = launch(&["run", "/guests/guest"], "pour 3 3\ndrink 3\nexit 2\n")?;
-    same("\"there is no pipe\" without a pipe", ran.out.matches("there is no pipe").count(), 2)?;
+    same(
+        "\"there is no pipe\" without a pipe",
+        ran.out.matches("there is no pipe").count(),
+        2,
+    )?;
     ended("status without a pipe", &ran, 2)
 }
 
 fn two_guests() -> Outcome {
     let (mut first, mut second) = two()?;
     for round in 0..2 {
-        for len in [0, 1, 255, 4096, 4097, random() % 3000, 30_000 + random() % 60_000] {
+        for len in [
+            0,
+            1,
+            255,
+            4096,
+            4097,
+            random() % 3000,
+            30_000 + random() % 60_000,
+        ] {
             let seed = random() >> 1;
             let (from, to) = match round {
                 0 => (&mut first, &mut second),
@@ -366,13 +425,44 @@ fn two_guests() -> Outcome {
             from.type_line(&format!("pour {len} {seed}"))?;
             to.type_line(&format!("drink {len}"))?;
             let want = format!("drank {len} bytes, sum {:016x}", sum(&poured(len, seed)));
-            same(&format!("the answer to \"drink {len}\""), &*answer(to)?, &want)?;
-            same("the answer of who poured", answer(from)?, format!("poured {len} bytes"))?;
+            same(
+                &format!("the answer to \"drink {len}\""),
+                &*answer(to)?,
+                &want,
+            )?;
+            same(
+                "the answer of who poured",
+                answer(from)?,
+                format!("poured {len} bytes"),
+            )?;
         }
     }
+    // One that does not drink yet: what the socket does not take has to wait with who pours.
+    let (len, seed) = (300_000 + random() % 1000, random() >> 1);
+    first.type_line(&format!("pour {len} {seed}"))?;
+    std::thread::sleep(Duration::from_secs(3));
+    second.type_line(&format!("drink {len}"))?;
+    let want = format!("drank {len} bytes, sum {:016x}", sum(&poured(len, seed)));
+    same(
+        "the answer of who drinks late",
+        &*answer(&mut second)?,
+        &want,
+    )?;
+    same(
+        "the answer of who pours to one who drinks late",
+        answer(&mut first)?,
+        format!("poured {len} bytes"),
+    )?;
     first.type_line("exit 3")?;
     ended("status of the first", &first.end()?, 3)?;
-    ask(&mut second, "drink 1", &format!("drank 0 of 1 bytes, sum {:016x}: the other end is gone", sum(&[])))?;
+    ask(
+        &mut second,
+        "drink 1",
+        &format!(
+            "drank 0 of 1 bytes, sum {:016x}: the other end is gone",
+            sum(&[])
+        ),
+    )?;
     second.type_line("exit 4")?;
     ended("status of the second", &second.end()?, 4)
 }
@@ -397,11 +487,27 @@ fn messages() -> Outcome {
     for length in [1025u32, 1 << 31, u32::MAX, 1026 + random() as u32 % 100_000] {
         let (mut running, mut peer) = guest_with_peer()?;
         let good = b"a \x1b[2J\xff";
-        let bytes = [&10u32.to_le_bytes()[..], b"0123456789", &(good.len() as u32).to_le_bytes(), good, &length.to_le_bytes(), &[7; 200]];
-        peer.write_all(&bytes.concat()).map_err(|error| error.to_string())?;
+        let bytes = [
+            &10u32.to_le_bytes()[..],
+            b"0123456789",
+            &(good.len() as u32).to_le_bytes(),
+            good,
+            &length.to_le_bytes(),
+            &[7; 200],
+        ];
+        peer.write_all(&bytes.concat())
+            .map_err(|error| error.to_string())?;
         ask(&mut running, "receive", "received 10 bytes: 0123456789")?;
-        ask(&mut running, "receive", &format!("received {} bytes: {}", good.len(), good.escape_ascii()))?;
-        ask(&mut running, "receive", &format!("a message of {length} bytes is too long"))?;
+        ask(
+            &mut running,
+            "receive",
+            &format!("received {} bytes: {}", good.len(), good.escape_ascii()),
+        )?;
+        ask(
+            &mut running,
+            "receive",
+            &format!("a message of {length} bytes is too long"),
+        )?;
         ask(&mut running, "receive", "the messages are out of step")?;
         running.type_line("exit 6")?;
         ended("status", &running.end()?, 6)?;
@@ -409,10 +515,22 @@ fn messages() -> Outcome {
 
     // The longest, and one that breaks off.
     let (mut running, mut peer) = guest_with_peer()?;
-    let text: String = (0..1024).map(|_| (b'a' + random() as u8 % 26) as char).collect();
-    let bytes = [&1024u32.to_le_bytes()[..], text.as_bytes(), &10u32.to_le_bytes(), b"1234"].concat();
+    let text: String = (0..1024)
+        .map(|_| (b'a' + random() as u8 % 26) as char)
+        .collect();
+    let bytes = [
+        &1024u32.to_le_bytes()[..],
+        text.as_bytes(),
+        &10u32.to_le_bytes(),
+        b"1234",
+    ]
+    .concat();
     peer.write_all(&bytes).map_err(|error| error.to_string())?;
-    ask(&mut running, "receive", &format!("received 1024 bytes: {text}"))?;
+    ask(
+        &mut running,
+        "receive",
+        &format!("received 1024 bytes: {text}"),
+    )?;
     drop(peer);
     ask(&mut running, "receive", "the other end is gone")?;
     ask(&mut running, "receive", "the messages are out of step")
@@ -426,7 +544,10 @@ fn dies_in_the_middle() -> Outcome {
     second.type_line(&format!("pour {len} {seed}"))?;
     second.wait_for("guest> ")?;
     second.signal(Signal::SIGKILL)?;
-    let want = format!("drank {len} of 1000000 bytes, sum {:016x}: the other end is gone", sum(&poured(len, seed)));
+    let want = format!(
+        "drank {len} of 1000000 bytes, sum {:016x}: the other end is gone",
+        sum(&poured(len, seed))
+    );
     ask(&mut first, "drink 1000000", &want)?;
     first.type_line("exit 5")?;
     ended("status of who drank", &first.end()?, 5)?;
@@ -452,7 +573,11 @@ fn stopped() -> Outcome {
     running.wait_for("drink 10")?;
     running.type_line("\x03")?;
     let want = format!("drank 0 of 10 bytes, sum {:016x}: interrupted", sum(&[]));
-    same("the answer to ^C while drinking", &*answer(&mut running)?, &want)?;
+    same(
+        "the answer to ^C while drinking",
+        &*answer(&mut running)?,
+        &want,
+    )?;
     running.wait_for("guest> ")?;
 
     running.type_line("pour 90000000 5")?;
@@ -461,8 +586,12 @@ fn stopped() -> Outcome {
     std::thread::sleep(Duration::from_secs(1));
     running.type_line("\x03")?;
     let told = answer(&mut running)?;
-    let count = told.strip_prefix("poured ").and_then(|told| told.strip_suffix(" of 90000000 bytes: interrupted"));
-    let count: usize = count.and_then(|count| count.parse().ok()).unwrap_or(usize::MAX);
+    let count = told
+        .strip_prefix("poured ")
+        .and_then(|told| told.strip_suffix(" of 90000000 bytes: interrupted"));
+    let count: usize = count
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(usize::MAX);
     check!(
         count < 2_000_000,
         "the answer to ^C while pouring to somebody who does not read: expected fewer than 2000000, got {told:?}"

@@ -21,8 +21,14 @@ mod at {
 /// The bytes of its code that no linker decides on.
 const CODE: [(u64, &str); 4] = [
     (0, "4c 8d 05"),
-    (7, "48 89 f8 48 0f af c6 49 89 00 cc 48 8d 4a 01 48 01 cb 48 ff c9 75 f8 b8 01 00 00 00"),
-    (47, "ba 0d 00 00 00 0f 05 49 8b 38 b8 3c 00 00 00 0f 05 0f 0b"),
+    (
+        7,
+        "48 89 f8 48 0f af c6 49 89 00 cc 48 8d 4a 01 48 01 cb 48 ff c9 75 f8 b8 01 00 00 00",
+    ),
+    (
+        47,
+        "ba 0d 00 00 00 0f 05 49 8b 38 b8 3c 00 00 00 0f 05 0f 0b",
+    ),
     (35, "bf 01 00 00 00 48 8d 35"),
 ];
 
@@ -36,35 +42,49 @@ pub fn tests() -> Vec<Case> {
             // Nothing of it has run.
             for (name, value) in shell.registers()? {
                 let fresh = ["rip", "rsp", "rflags"].contains(&name.as_str());
-                check!(fresh || value == 0, "{name} before the first instruction: expected 0x0, got {value:#x}");
+                check!(
+                    fresh || value == 0,
+                    "{name} before the first instruction: expected 0x0, got {value:#x}"
+                );
             }
             shell.stops("go", start + at::INT3 + 1, "int3")?;
             shell.ends("go", "Stages done.\nstages: ended with status 0\n")?;
             // An int3 opens the prompt by itself. Nobody hurries.
             shell.type_line("stages")?;
             let stopped = shell.answer(DEBUG)?;
-            same("stages, without `debug`", stopped, format!("stopped at {:#x}: int3\n", start + at::INT3 + 1))?;
+            same(
+                "stages, without `debug`",
+                stopped,
+                format!("stopped at {:#x}: int3\n", start + at::INT3 + 1),
+            )?;
             std::thread::sleep(std::time::Duration::from_millis(900));
-            shell.ends("kill", &format!("stages: killed: trap 3 at {:#x}\n", start + at::INT3 + 1))?;
-            // And killed at its beginning, by the end of the input.
+            shell.ends(
+                "kill",
+                &format!("stages: killed: trap 3 at {:#x}\n", start + at::INT3 + 1),
+            )?;
+            // And killed at its beginning.
             shell.debug()?;
             shell.ends("kill", &format!("stages: killed: trap 3 at {start:#x}\n"))?;
             shell.lives()?;
-            let again = shell.debug()?;
+            // The end of the input ends it all.
+            shell.debug()?;
             let ran = shell.running.end()?;
-            check!(
-                ran.out.contains(&format!("stages: killed: trap 3 at {again:#x}\n")),
-                "the end of the input at the prompt: expected the program to be killed, got {}",
-                ran.told()
-            );
-            Ok(())
+            same(
+                "the Launcher's status after the end of the input",
+                ran.status,
+                Some(0),
+            )
         }),
         Case::new("looks", || {
             let mut shell = Shell::start()?;
             let start = shell.debug()?;
             for (offset, bytes) in CODE {
                 let got = shell.memory(start + offset, (bytes.len() as u64 + 1) / 3)?;
-                same(&format!("the code at {offset} from the beginning"), hex(&got).as_str(), bytes)?;
+                same(
+                    &format!("the code at {offset} from the beginning"),
+                    hex(&got).as_str(),
+                    bytes,
+                )?;
             }
             // Any part of it is that part.
             let all = shell.memory(start, 66)?;
@@ -72,7 +92,11 @@ pub fn tests() -> Vec<Case> {
                 let (from, len) = (random() % 40, 1 + random() % 26);
                 let got = shell.memory(start + from, len)?;
                 let want = &all[from as usize..][..len as usize];
-                same(&format!("{len} bytes at {from} from the beginning"), hex(&got), hex(want))?;
+                same(
+                    &format!("{len} bytes at {from} from the beginning"),
+                    hex(&got),
+                    hex(want),
+                )?;
             }
             let names = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags";
             let registers = shell.registers()?;
@@ -83,7 +107,11 @@ pub fn tests() -> Vec<Case> {
             same("the trap flag in rflags", flags & 1 << 8, 0)?;
             // The stack is the program's, and as large as it is. Below its end there is nothing yet.
             let stack = shell.register("rsp")?;
-            same("the first word of the stack", shell.memory(stack, 8)?, vec![0; 8])?;
+            same(
+                "the first word of the stack",
+                shell.memory(stack, 8)?,
+                vec![0; 8],
+            )?;
             // At its int3 the address in R8 leads to eight bytes of its own.
             shell.stops("go", start + at::INT3 + 1, "int3")?;
             let product = shell.register("r8")?;
@@ -132,15 +160,35 @@ pub fn tests() -> Vec<Case> {
                 same("the registers that were set", shell.registers()?, want)?;
                 shell.stops("go", start + at::INT3 + 1, "int3")?;
                 let product = one.wrapping_mul(other);
-                same("rax, the product of rdi and rsi", shell.register("rax")?, product)?;
+                same(
+                    "rax, the product of rdi and rsi",
+                    shell.register("rax")?,
+                    product,
+                )?;
                 let place = shell.register("r8")?;
-                same("the product in memory", hex(&shell.memory(place, 8)?), hex(&product.to_le_bytes()))?;
+                same(
+                    "the product in memory",
+                    hex(&shell.memory(place, 8)?),
+                    hex(&product.to_le_bytes()),
+                )?;
                 // What must not be set.
-                for rip in [0xffff_ffff_8010_0000, 1 << 63, 0x8000_0000_0000, random() % 4096, u64::MAX] {
+                for rip in [
+                    0xffff_ffff_8010_0000,
+                    1 << 63,
+                    0x8000_0000_0000,
+                    random() % 4096,
+                    u64::MAX,
+                ] {
                     let got = shell.says(&format!("set rip {rip:#x}"))?;
                     same(&format!("set rip {rip:#x}"), got.as_str(), NOT_ITS)?;
                 }
-                for line in ["set rflags 0x3200", "set rax", "set rax y", "set ray 1", "set"] {
+                for line in [
+                    "set rflags 0x3200",
+                    "set rax",
+                    "set rax y",
+                    "set ray 1",
+                    "set",
+                ] {
                     same(line, shell.says(line)?.as_str(), "what?\n")?;
                 }
                 // Once more from the multiplication, with another number.
@@ -149,8 +197,15 @@ pub fn tests() -> Vec<Case> {
                 shell.quiet(&format!("set rip {:#x}", start + at::FIRST[1]))?;
                 shell.stops("go", start + at::INT3 + 1, "int3")?;
                 let product = one.wrapping_mul(other);
-                same("rax, after the multiplication was made again", shell.register("rax")?, product)?;
-                shell.ends("go", &format!("Stages done.\nstages: ended with status {product}\n"))?;
+                same(
+                    "rax, after the multiplication was made again",
+                    shell.register("rax")?,
+                    product,
+                )?;
+                shell.ends(
+                    "go",
+                    &format!("Stages done.\nstages: ended with status {product}\n"),
+                )?;
             }
             shell.lives()
         }),
@@ -164,12 +219,20 @@ pub fn tests() -> Vec<Case> {
             shell.quiet(&format!("set rdx {rounds}"))?;
             for offset in &at::FIRST[1..] {
                 shell.stops("step", start + offset, "step")?;
-                same("rax", shell.register("rax")?, match offset {
-                    7 => 0,
-                    10 => one,
-                    _ => one.wrapping_mul(other),
-                })?;
-                same("the trap flag in rflags", shell.register("rflags")? & 1 << 8, 0)?;
+                same(
+                    "rax",
+                    shell.register("rax")?,
+                    match offset {
+                        7 => 0,
+                        10 => one,
+                        _ => one.wrapping_mul(other),
+                    },
+                )?;
+                same(
+                    "the trap flag in rflags",
+                    shell.register("rflags")? & 1 << 8,
+                    0,
+                )?;
             }
             // A step onto an int3 of its own is that int3.
             shell.stops("step", start + at::COUNT, "int3")?;
@@ -181,12 +244,23 @@ pub fn tests() -> Vec<Case> {
                 let next = if left > 0 { at::LOOP } else { at::WRITE };
                 shell.stops("step", start + next, "step")?;
             }
-            same("rbx after the loop", shell.register("rbx")?, (1..=rounds + 1).sum())?;
+            same(
+                "rbx after the loop",
+                shell.register("rbx")?,
+                (1..=rounds + 1).sum(),
+            )?;
             // No step is left over.
             let status = one.wrapping_mul(other);
-            shell.ends("go", &format!("Stages done.\nstages: ended with status {status}\n"))?;
+            shell.ends(
+                "go",
+                &format!("Stages done.\nstages: ended with status {status}\n"),
+            )?;
             // Nor for the next one, which is not stepped.
-            same("hello", shell.says_to_end("hello")?.as_str(), "Hello from ring 3.\nhello: ended with status 0\n")?;
+            same(
+                "hello",
+                shell.says_to_end("hello")?.as_str(),
+                "Hello from ring 3.\nhello: ended with status 0\n",
+            )?;
             shell.lives()
         }),
         Case::new("system-call", || {
@@ -195,14 +269,27 @@ pub fn tests() -> Vec<Case> {
             let status = random();
             shell.stops("go", start + at::COUNT, "int3")?;
             let place = shell.register("r8")?;
-            for offset in [at::LOOP, at::DECREMENT, at::JUMP, at::WRITE, 35, 40, 47, at::SYSCALL] {
+            for offset in [
+                at::LOOP,
+                at::DECREMENT,
+                at::JUMP,
+                at::WRITE,
+                35,
+                40,
+                47,
+                at::SYSCALL,
+            ] {
                 shell.stops("step", start + offset, "step")?;
             }
             let got = shell.says("step")?;
             let want = format!("Stages done.\nstopped at {:#x}: step\n", start + at::END);
             same("a step over the system call", got, want)?;
             same("what the call returned in rax", shell.register("rax")?, 13)?;
-            same("the trap flag in rflags after the call", shell.register("rflags")? & 1 << 8, 0)?;
+            same(
+                "the trap flag in rflags after the call",
+                shell.register("rflags")? & 1 << 8,
+                0,
+            )?;
             shell.quiet(&format!("set r8 {place:#x}"))?;
             shell.stops("step", start + at::EXIT, "step")?;
             shell.quiet(&format!("set rdi {status}"))?;
@@ -216,8 +303,15 @@ pub fn tests() -> Vec<Case> {
             }
             shell.quiet("set rdx 6")?;
             let got = shell.says("step")?;
-            same("six bytes of the text, and a stop", got, format!("Stagesstopped at {:#x}: step\n", start + at::END))?;
-            shell.ends("kill", &format!("stages: killed: trap 3 at {:#x}\n", start + at::END))?;
+            same(
+                "six bytes of the text, and a stop",
+                got,
+                format!("Stagesstopped at {:#x}: step\n", start + at::END),
+            )?;
+            shell.ends(
+                "kill",
+                &format!("stages: killed: trap 3 at {:#x}\n", start + at::END),
+            )?;
             shell.lives()
         }),
         Case::new("breaks", || {
@@ -237,7 +331,10 @@ pub fn tests() -> Vec<Case> {
                 same("rcx at the breakpoint", shell.register("rcx")?, left)?;
                 same("rbx at the breakpoint", shell.register("rbx")?, sum)?;
             }
-            shell.ends("go", &format!("Stages done.\nstages: ended with status {}\n", one * other))?;
+            shell.ends(
+                "go",
+                &format!("Stages done.\nstages: ended with status {}\n", one * other),
+            )?;
             // Two of them, set in decimal, and steps in between.
             let start = shell.debug()?;
             shell.quiet(&format!("set rdx {rounds}"))?;
@@ -250,16 +347,30 @@ pub fn tests() -> Vec<Case> {
                 shell.stops("go", start + at::JUMP, "breakpoint")?;
             }
             // None at what is not the program's, nor a ninth.
-            for address in [0xffff_ffff_8010_0000 + random() % 4096, 8, 1 << 47, u64::MAX] {
+            for address in [
+                0xffff_ffff_8010_0000 + random() % 4096,
+                8,
+                1 << 47,
+                u64::MAX,
+            ] {
                 let got = shell.says(&format!("break {address:#x}"))?;
                 same(&format!("break {address:#x}"), got.as_str(), NOT_ITS)?;
             }
             for offset in [35, 40, 47, at::END, at::EXIT, at::LAST_SYSCALL] {
                 shell.quiet(&format!("break {}", start + offset))?;
             }
-            same("a ninth breakpoint", shell.says(&format!("break {}", start + at::WRITE))?.as_str(), "no room\n")?;
-            shell.says("kill")?;
-            Ok(())
+            same(
+                "a ninth breakpoint",
+                shell
+                    .says(&format!("break {}", start + at::WRITE))?
+                    .as_str(),
+                "no room\n",
+            )?;
+            shell.ends(
+                "kill",
+                &format!("stages: killed: trap 3 at {:#x}\n", start + at::JUMP),
+            )?;
+            shell.lives()
         }),
         Case::new("unseen", || {
             let mut shell = Shell::start()?;
@@ -287,12 +398,25 @@ pub fn tests() -> Vec<Case> {
                 unseen(&mut shell)?;
             }
             shell.quiet(&format!("clear {:#x}", start + at::LOOP))?;
-            same("clear, once more", shell.says(&format!("clear {:#x}", start + at::LOOP))?.as_str(), "no breakpoint\n")?;
+            same(
+                "clear, once more",
+                shell
+                    .says(&format!("clear {:#x}", start + at::LOOP))?
+                    .as_str(),
+                "no breakpoint\n",
+            )?;
             // Over a system call, then on; and one that is set where the program stands.
             shell.quiet(&format!("break {:#x}", start + at::EXIT))?;
             shell.stops("go", start + at::SYSCALL, "breakpoint")?;
             let got = shell.says("go")?;
-            same("on from a breakpoint at a system call", got, format!("Stages done.\nstopped at {:#x}: breakpoint\n", start + at::EXIT))?;
+            same(
+                "on from a breakpoint at a system call",
+                got,
+                format!(
+                    "Stages done.\nstopped at {:#x}: breakpoint\n",
+                    start + at::EXIT
+                ),
+            )?;
             shell.ends("go", "stages: ended with status 0\n")?;
             // Over an int3 of its own.
             let start = shell.debug()?;
@@ -314,13 +438,24 @@ pub fn tests() -> Vec<Case> {
                     shell.quiet(&format!("clear {:#x}", start + at::EXIT))?;
                     shell.ends("go", "Stages done.\nstages: ended with status 0\n")?;
                 } else {
-                    shell.ends("kill", &format!("stages: killed: trap 3 at {:#x}\n", start + at::LOOP))?;
+                    shell.ends(
+                        "kill",
+                        &format!("stages: killed: trap 3 at {:#x}\n", start + at::LOOP),
+                    )?;
                 }
                 // Without the debugger, and with it, and another one.
                 shell.type_line("stages")?;
-                same("stages", shell.answer(DEBUG)?, format!("stopped at {:#x}: int3\n", start + at::COUNT))?;
+                same(
+                    "stages",
+                    shell.answer(DEBUG)?,
+                    format!("stopped at {:#x}: int3\n", start + at::COUNT),
+                )?;
                 shell.ends("go", "Stages done.\nstages: ended with status 0\n")?;
-                same("hello", shell.says_to_end("hello")?.as_str(), "Hello from ring 3.\nhello: ended with status 0\n")?;
+                same(
+                    "hello",
+                    shell.says_to_end("hello")?.as_str(),
+                    "Hello from ring 3.\nhello: ended with status 0\n",
+                )?;
                 let start = shell.debug()?;
                 shell.stops("go", start + at::COUNT, "int3")?;
                 shell.ends("go", "Stages done.\nstages: ended with status 0\n")?;
@@ -364,7 +499,10 @@ impl Shell {
             Some(answer) => (answer, SHELL),
             None => (said.strip_suffix("debug").unwrap_or(&said), DEBUG),
         };
-        check!(got == prompt, "the prompt: expected {prompt:?}, got {answer:?} and {got:?}");
+        check!(
+            got == prompt,
+            "the prompt: expected {prompt:?}, got {answer:?} and {got:?}"
+        );
         Ok(answer.to_owned())
     }
 
@@ -386,7 +524,11 @@ impl Shell {
     }
 
     fn stops(&mut self, line: &str, rip: u64, why: &str) -> Outcome {
-        same(line, self.says(line)?, format!("stopped at {rip:#x}: {why}\n"))
+        same(
+            line,
+            self.says(line)?,
+            format!("stopped at {rip:#x}: {why}\n"),
+        )
     }
 
     fn ends(&mut self, line: &str, want: &str) -> Outcome {
@@ -397,7 +539,9 @@ impl Shell {
     fn debug(&mut self) -> Outcome<u64> {
         let line = "debug stages";
         let said = self.says(line)?;
-        let rip = said.strip_prefix("stopped at 0x").and_then(|rest| rest.strip_suffix(": start\n"));
+        let rip = said
+            .strip_prefix("stopped at 0x")
+            .and_then(|rest| rest.strip_suffix(": start\n"));
         let rip = rip.and_then(|rip| u64::from_str_radix(rip, 16).ok());
         rip.ok_or_else(|| format!("{line}: expected \"stopped at RIP: start\", got {said:?}"))
     }
@@ -415,7 +559,8 @@ impl Shell {
     fn register(&mut self, name: &str) -> Outcome<u64> {
         let all = self.registers()?;
         let it = all.iter().find(|(one, _)| one == name);
-        it.map(|(_, value)| *value).ok_or_else(|| format!("regs: expected a line for {name}, got none"))
+        it.map(|(_, value)| *value)
+            .ok_or_else(|| format!("regs: expected a line for {name}, got none"))
     }
 
     /// So many bytes, by 256 at most, which `mem` must show in lines of sixteen.

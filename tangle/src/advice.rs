@@ -7,6 +7,7 @@
 //! [`Header::folded`]: crate::header::Header::folded
 
 use crate::diagnostic::{Code, Diagnostic};
+use crate::header::Operation;
 use crate::identifiers::brackets;
 use crate::model::{Model, Piece};
 use crate::source::{Book, Place};
@@ -32,6 +33,37 @@ pub fn advice(book: &Book, model: &Model) -> Vec<Diagnostic> {
             found.extend(before.and_then(|before| nothing_said(book, before, piece)));
         }
         before = Some(piece);
+    }
+    found.extend(said_in_vain(model));
+    found.sort_by_key(|diagnostic| (diagnostic.primary.place.source, diagnostic.primary.place.range.start));
+    found
+}
+
+/// What the same chapter replaces further down: whoever wrote `+=` and then `:=` has lost the first.
+fn said_in_vain(model: &Model) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for fragment in &model.fragments {
+        for (at, &id) in fragment.pieces[..fragment.replaced].iter().enumerate() {
+            let piece = &model.pieces[id];
+            let by = fragment.pieces[at + 1..]
+                .iter()
+                .map(|&later| &model.pieces[later])
+                .find(|later| later.fence.header.operation == Operation::Override);
+            let Some(by) =
+                by.filter(|by| by.source == piece.source && piece.fence.header.joins == by.fence.header.joins)
+            else {
+                continue;
+            };
+            let diagnostic = Diagnostic::new(
+                Code::SaidInVain,
+                format!("this part of `{}` is in no file", fragment.title()),
+                piece.place(),
+                "replaced in the same chapter",
+            );
+            found.push(diagnostic.with(by.place(), "by this").help(
+                "`:=` takes the place of all that comes before it: put both into one, or let `+=` come behind it",
+            ));
+        }
     }
     found
 }
@@ -161,6 +193,18 @@ mod tests {
         let program = crate::program(&book).unwrap();
         let found = advice(&book, &program.model);
         assert_eq!(&book.sources[0].text()[found[0].primary.place.range.clone()], "{");
+    }
+
+    #[test]
+    fn an_addition_that_the_same_chapter_replaces_is_noticed() {
+        let first = "```c file=a\nx\n<<b>>\n```\n\nAnd\n\n```c #b\nb\n```\n";
+        let lost = "It grows.\n\n```c #b +=\nc\n```\n\nIt is another.\n\n```c #b :=\nd\n```\n\nIt grows.\n\n```c #b +=\ne\n```\n";
+        let book = Book::new([("a.md", first), ("b.md", lost)]);
+        let program = crate::program(&book).unwrap();
+        let found = advice(&book, &program.model);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].code, Code::SaidInVain);
+        assert_eq!(&lost[found[0].primary.place.range.clone()], "c #b +=");
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub enum Code {
     OnlyAName,
     /// Two fragments with nothing said between them.
     NothingSaid,
+    /// A part of a fragment that the same chapter replaces.
+    SaidInVain,
 }
 
 impl Code {
@@ -63,13 +65,17 @@ impl Code {
             Self::UnbalancedFragment => "unbalanced-fragment",
             Self::OnlyAName => "only-a-name",
             Self::NothingSaid => "nothing-said",
+            Self::SaidInVain => "said-in-vain",
         }
     }
 
     /// Whether it is a mistake at all, or says only that the book could be read more easily.
     #[must_use]
     pub fn is_advice(self) -> bool {
-        matches!(self, Self::UnbalancedFragment | Self::OnlyAName | Self::NothingSaid)
+        matches!(
+            self,
+            Self::UnbalancedFragment | Self::OnlyAName | Self::NothingSaid | Self::SaidInVain
+        )
     }
 
     /// `error` or `warning`.

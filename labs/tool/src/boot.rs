@@ -121,7 +121,8 @@ struct Boot<'a> {
 impl Boot<'_> {
     fn run(&self, known: &BTreeMap<String, Outcome>) -> Result<Heard> {
         let token = token()?;
-        let script = script(self.lab, self.rows, known, &token);
+        let script = script(self.lab, self.rows, known);
+        let secret = secret(&self.system.dir, &token)?;
         let top = &self.course.root;
         let tests = top.join("target/vmtests/payload");
         if !tests.join("vmtests").is_file() {
@@ -133,6 +134,8 @@ impl Boot<'_> {
             .current_dir(top)
             .arg("--root")
             .arg(&self.system.payload)
+            .arg("--root")
+            .arg(&secret)
             .arg("--extra")
             .arg(&tests)
             .args(["--name", &name, "--timeout"])
@@ -166,7 +169,11 @@ impl Boot<'_> {
         if let Some(line) = log.lines().find(|line| line.contains("the Host refuses")) {
             return line.trim_start_matches("vm: ").to_owned();
         }
-        let said = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let said = log
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or_default();
         format!("no test ran: {} ({said})", heard.end_in_words())
     }
 }
@@ -203,8 +210,20 @@ pub(crate) fn token() -> Result<String> {
     }))
 }
 
+/// A directory whose files, laid over the VM's root, bring the token in. It is on no command line and in no script.
+pub(crate) fn secret(dir: &Path, token: &str) -> Result<PathBuf> {
+    let dir = dir.join("token");
+    fs::create_dir_all(&dir).at("create", &dir)?;
+    let file = dir.join("lab.token");
+    fs::write(&file, format!("{token}\n")).at("write", &file)?;
+    Ok(dir)
+}
+
+/// Reads the token, which nobody can after that.
+pub(crate) const READ_TOKEN: &str = "read -r token </lab.token; rm -f /lab.token\n";
+
 /// What the shell in the VM does: each test is a run of vmtests, and so is the book.
-fn script(lab: &Lab, rows: &[&Row], known: &BTreeMap<String, Outcome>, token: &str) -> String {
+fn script(lab: &Lab, rows: &[&Row], known: &BTreeMap<String, Outcome>) -> String {
     let mut passed = String::from("|");
     for (name, outcome) in known {
         if outcome.passed() {
@@ -213,10 +232,11 @@ fn script(lab: &Lab, rows: &[&Row], known: &BTreeMap<String, Outcome>, token: &s
         }
     }
     let mut out = format!(
-        "export LGUEST_KO=/modules/lguest.ko\n\
+        "{READ_TOKEN}\
+         export LGUEST_KO=/modules/lguest.ko\n\
          passed={}\n\
          after() {{ for one; do case $passed in *\"|$one|\"*) ;; *) miss=$one; return 1 ;; esac; done; }}\n\
-         tests() {{ LAB_TOKEN={token} /extra/vmtests --lab \"$@\"; }}\n",
+         tests() {{ LAB_TOKEN=$token /extra/vmtests --lab \"$@\"; }}\n",
         word(&passed)
     );
     for row in rows {
@@ -224,18 +244,18 @@ fn script(lab: &Lab, rows: &[&Row], known: &BTreeMap<String, Outcome>, token: &s
         let name = word(&row.name);
         let run = if row.name == THE_BOOK {
             let cases: Vec<String> = lab.cases.iter().map(|case| word(case)).collect();
-            format!("tests book {}; echo \"lab {token} book $?\"", cases.join(" "))
+            format!("tests book {}; echo \"lab $token book $?\"", cases.join(" "))
         } else {
             format!("if tests {} {name}; then passed=\"$passed\"{name}'|'; fi", lab.id())
         };
-        let quoted = word(&format!("lab {token} after {:?} ", row.name));
+        let quoted = word(&format!(" after {:?} ", row.name));
         let _ = writeln!(
             out,
-            "if after {}; then {run}; else echo {quoted}\"$miss\"; fi",
+            "if after {}; then {run}; else echo \"lab $token\"{quoted}\"$miss\"; fi",
             after.join(" ")
         );
     }
-    let _ = writeln!(out, "echo \"lab {token} over\"");
+    let _ = writeln!(out, "echo \"lab $token over\"");
     out
 }
 
@@ -432,14 +452,24 @@ mod tests {
         assert_eq!(read("lab T ok \"a\""), Some(Event::Ok("a".to_owned())));
         assert_eq!(
             read(r#"lab T FAIL "a" "x: expected \"1\"\n, got \u{1b}2""#),
-            Some(Event::Fail("a".to_owned(), "x: expected \"1\"\n, got \u{1b}2".to_owned()))
+            Some(Event::Fail(
+                "a".to_owned(),
+                "x: expected \"1\"\n, got \u{1b}2".to_owned()
+            ))
         );
         assert_eq!(
             read("lab T after \"a b\" c d"),
             Some(Event::After("a b".to_owned(), "c d".to_owned()))
         );
         assert_eq!(read("lab T done 1 0"), None);
-        for forged in ["lab X ok \"a\"", "ok a", "lab  ok \"a\"", " lab T ok \"a\"", "lab Tx ok \"a\"", "lab T ok a"] {
+        for forged in [
+            "lab X ok \"a\"",
+            "ok a",
+            "lab  ok \"a\"",
+            " lab T ok \"a\"",
+            "lab Tx ok \"a\"",
+            "lab T ok a",
+        ] {
             assert_eq!(read(forged), None, "{forged}");
         }
     }
@@ -504,7 +534,9 @@ mod tests {
             ("older".to_owned(), Outcome::Failed(String::new())),
         ]);
         let vmtests = "vmtests() { shift; echo \"ran $*\"; [ \"$2\" != bad ]; }\n";
-        let script = script(&lab, &rows, &known, "T").replace("/extra/vmtests", "vmtests");
+        let script = script(&lab, &rows, &known)
+            .replace(READ_TOKEN, "token=T\n")
+            .replace("/extra/vmtests", "vmtests");
         let out = std::process::Command::new("sh")
             .args(["-c", &format!("{vmtests}{script}")])
             .output()

@@ -14,12 +14,12 @@ use tangle::{advice, diff};
 use crate::lab::{Lab, View};
 use crate::system::Extended;
 
-/// So many words of one's own explain a fragment, at least.
-pub const WORDS_BEFORE_A_FRAGMENT: usize = 8;
+/// So many words of one's own explain a fragment, at least: a short sentence.
+pub const WORDS_BEFORE_A_FRAGMENT: usize = 5;
 /// So many answer a question.
 pub const WORDS_OF_AN_ANSWER: usize = 10;
 /// Of those so many are not the same word again.
-const DIFFERENT_WORDS: usize = 6;
+const DIFFERENT_WORDS: usize = 4;
 
 /// What can be said of a chapter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,7 +69,19 @@ pub fn read(lab: &Lab, with: &Extended) -> Prose {
     let mut prose = Prose::default();
     let mut from = 0;
     let mut said = HashSet::new();
+    // Folded code is plumbing, of which the book, too, need say nothing. A chapter is not all plumbing.
+    let own_lines = |folded: bool| -> usize {
+        let own = fences.iter().filter(|fence| !known.contains(&shape(fence)));
+        own.filter(|fence| fence.header.folded == folded)
+            .map(|fence| fence.len())
+            .sum()
+    };
+    let may_fold = own_lines(true) <= own_lines(false);
     for fence in fences {
+        if fence.header.folded && may_fold {
+            prose.fragments += usize::from(!known.contains(&shape(fence)));
+            continue;
+        }
         if !known.contains(&shape(fence)) {
             prose.fragments += 1;
             let words = own.between(from..fence.range.start, &mut said);
@@ -87,7 +99,11 @@ pub fn read(lab: &Lab, with: &Extended) -> Prose {
     prose.advice = advice::advice(&with.book, model)
         .into_iter()
         .filter(|one| one.primary.place.source == last)
-        .map(|one| diagnostic::render(&with.book, &[one], Format::Color).trim_end().to_owned())
+        .map(|one| {
+            diagnostic::render(&with.book, &[one], Format::Color)
+                .trim_end()
+                .to_owned()
+        })
         .collect();
     prose
 }
@@ -97,7 +113,12 @@ type Shape = (Option<String>, Option<String>, &'static str, String);
 
 fn shape(fence: &Fence) -> Shape {
     let header = &fence.header;
-    (header.name.clone(), header.path.clone(), header.operation.symbol(), fence.code())
+    (
+        header.name.clone(),
+        header.path.clone(),
+        header.operation.symbol(),
+        fence.code(),
+    )
 }
 
 fn title(fence: &Fence) -> String {
@@ -157,18 +178,19 @@ impl<'a> Own<'a> {
         let new: Vec<&str> = placed.iter().map(|(_, word)| *word).collect();
         // A sentence of the starter is not one's own, wherever it is copied to.
         let given: HashSet<&str> = starter.lines().map(str::trim).filter(|line| line.len() > 20).collect();
-        let prose: Vec<Range<usize>> = prose(chapter)
-            .filter(|line| !given.contains(chapter[line.clone()].trim()))
-            .collect();
-        let own = diff::compare(&old, &new)
-            .into_iter()
-            .flat_map(|hunk| hunk.new)
-            .map(|at| placed[at])
-            .filter(|(at, _)| {
-                let line = prose.partition_point(|line| line.end <= *at);
-                prose.get(line).is_some_and(|line| line.contains(at))
-            })
-            .collect();
+        let mut is_new = vec![false; placed.len()];
+        for hunk in diff::compare(&old, &new) {
+            is_new[hunk.new].fill(true);
+        }
+        let mut own = Vec::new();
+        for line in prose(chapter).filter(|line| !given.contains(chapter[line.clone()].trim())) {
+            let begin = placed.partition_point(|(at, _)| *at < line.start);
+            let end = placed.partition_point(|(at, _)| *at < line.end);
+            let new = is_new[begin..end].iter().filter(|&&new| new).count();
+            // Small words are in every text. A line of which most is new is all one's own.
+            let all = 2 * new >= end - begin;
+            own.extend((begin..end).filter(|&at| all || is_new[at]).map(|at| placed[at]));
+        }
         Self { words: own }
     }
 
@@ -284,6 +306,15 @@ mod tests {
     }
 
     #[test]
+    fn plumbing_may_be_folded_but_not_all_is_plumbing() {
+        let sentence = "A Guest asks with the number two since one is taken by somebody.";
+        let folded = with_prose(&format!("{sentence}\n\n```rust fold #ask +=\nask(7);\n```\n"));
+        assert_eq!((folded.fragments, folded.unexplained.len()), (2, 0));
+        let more = with_prose(&format!("{sentence}\n\n```rust fold #ask +=\nask(7);\nask(8);\n```\n"));
+        assert_eq!(more.unexplained.len(), 1);
+    }
+
+    #[test]
     fn one_sentence_is_not_said_of_two_fragments() {
         let sentence = "A Guest asks with the number two since one is taken by somebody.";
         let twice = format!("{sentence}\n\n```rust #ask +=\nask(7);\n```\n\n{sentence}");
@@ -305,7 +336,9 @@ mod tests {
 
     #[test]
     fn what_tangle_advises_is_told() {
-        let prose = with_prose("A Guest asks with the number two since one is taken by somebody.\n\n```rust #ask +=\nif a {\n```\n\nAnd this closes what the fragment above has left open, as one should not.\n\n```rust #ask +=\n}\n```\n\nNow ask again, since that was only half of what we want.");
+        let prose = with_prose(
+            "A Guest asks with the number two since one is taken by somebody.\n\n```rust #ask +=\nif a {\n```\n\nAnd this closes what the fragment above has left open, as one should not.\n\n```rust #ask +=\n}\n```\n\nNow ask again, since that was only half of what we want.",
+        );
         assert!(!prose.advice.is_empty());
         assert!(prose.unexplained.is_empty(), "{prose:?}");
     }

@@ -161,23 +161,29 @@ impl Grade {
 ///
 /// # Errors
 /// Where [`Trouble::is_the_chapters`], the chapter is at fault; else this machine.
-pub fn build(course: &Course, submission: &Submission, dir: &Path, setting: &Setting) -> Result<(Extended, System)> {
-    build_in(course, submission, dir, dir, setting)
+pub fn build(
+    course: &Course,
+    lab: &Lab,
+    submission: &Submission,
+    dir: &Path,
+    setting: &Setting,
+) -> Result<(Extended, System)> {
+    build_in(course, lab, submission, dir, dir, setting)
 }
 
 fn build_in(
     course: &Course,
+    lab: &Lab,
     submission: &Submission,
     dir: &Path,
     logs: &Path,
     setting: &Setting,
 ) -> Result<(Extended, System)> {
     setting.says("reading the chapters");
-    let book = system::files(&system::extend(course, &[])?.program);
     let chapter = (submission.path.clone(), submission.text.clone());
     let extended = system::extend(course, &[chapter])?;
     let files = system::files(&extended.program);
-    let refusals = system::refusals(&book, &files);
+    let refusals = system::refused(course, lab, &files)?;
     if !refusals.is_empty() {
         return Err(Trouble::Refused(refusals));
     }
@@ -218,7 +224,7 @@ pub fn grade_in(
     only: Option<&[String]>,
     setting: &Setting,
 ) -> Result<Grade> {
-    let (extended, system) = match build_in(course, submission, system, dir, setting) {
+    let (extended, system) = match build_in(course, lab, submission, system, dir, setting) {
         Ok(built) => built,
         Err(trouble) if trouble.is_the_chapters() => {
             let logs = match &trouble {

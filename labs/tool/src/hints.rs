@@ -32,6 +32,21 @@ pub fn first_open<'a>(lab: &'a Lab, reached: &Reached) -> Option<&'a Task> {
     })
 }
 
+/// The task that somebody wants a hint for who does not say. That is the first open one; but tasks before it that no test is about
+/// are done, or not, before that can be: their hints come first.
+#[must_use]
+pub fn wanted<'a>(lab: &'a Lab, reached: &Reached) -> Option<&'a Task> {
+    let open = first_open(lab, reached)?;
+    let is_tested = |task: &Task| lab.rows.iter().any(|row| row.task == Some(task.number));
+    let shown = |task: &Task| reached.hints.get(&task.number).copied().unwrap_or_default();
+    let at = lab.tasks.iter().position(|task| task.number == open.number)?;
+    let before = lab.tasks[..at].iter().rev().take_while(|task| !is_tested(task));
+    before
+        .filter(|task| shown(task) < task.hints.len())
+        .last()
+        .or(Some(open))
+}
+
 /// The next hint of `task`, and remembers that it was shown. After the last one it is the last again.
 pub fn next<'a>(task: &'a Task, reached: &mut Reached) -> Option<Shown<'a>> {
     let shown = reached.hints.entry(task.number).or_default();
@@ -48,6 +63,39 @@ pub fn next<'a>(task: &'a Task, reached: &mut Reached) -> Option<Shown<'a>> {
 mod tests {
     use super::*;
     use crate::lab::tests::LAB;
+
+    #[test]
+    fn the_hints_of_a_task_that_no_test_is_about_come_before_those_of_the_next() {
+        let task = |number| Task {
+            number,
+            hints: vec![Hint {
+                title: String::new(),
+                text: String::new(),
+            }],
+            ..Task::default()
+        };
+        let row = |name: &str, task| crate::lab::Row {
+            name: name.to_owned(),
+            task: Some(task),
+            ..crate::lab::Row::default()
+        };
+        let lab = Lab {
+            tasks: [1, 2, 3, 4].map(task).to_vec(),
+            rows: vec![row("a", 1), row("b", 4)],
+            ..Lab::default()
+        };
+        let mut reached = Reached::default();
+        let number = |reached: &Reached| wanted(&lab, reached).map(|task| task.number);
+        assert_eq!(number(&reached), Some(1));
+        reached.passed.push("a".to_owned());
+        assert_eq!(number(&reached), Some(2));
+        reached.hints.insert(2, 1);
+        assert_eq!(number(&reached), Some(3));
+        reached.hints.insert(3, 1);
+        assert_eq!(number(&reached), Some(4));
+        reached.passed.push("b".to_owned());
+        assert_eq!(number(&reached), None);
+    }
 
     #[test]
     fn hints_come_one_by_one() {

@@ -259,7 +259,11 @@ mod tests {
 
     #[test]
     fn what_it_says_is_heard_and_how_it_ends_is_known() {
-        let (end, lines) = shell("echo a; echo b >&2; printf c; exit 3", &Limits::default(), &Stop::default());
+        let (end, lines) = shell(
+            "echo a; echo b >&2; printf c; exit 3",
+            &Limits::default(),
+            &Stop::default(),
+        );
         assert_eq!(end.unwrap().code(), Some(3));
         assert_eq!(lines, ["a", "b", "c"]);
     }
@@ -285,7 +289,11 @@ mod tests {
             thread::sleep(Duration::from_millis(200));
             asks.ask();
         });
-        let (end, _) = shell("trap '' TERM; while :; do sleep 1; done", &Limits::default(), &stop.child());
+        let (end, _) = shell(
+            "trap '' TERM; while :; do sleep 1; done",
+            &Limits::default(),
+            &stop.child(),
+        );
         asker.join().unwrap();
         assert!(matches!(end, Err(Trouble::Stopped)));
     }

@@ -123,10 +123,17 @@ impl Lab {
             name: file.strip_suffix(".md").unwrap_or(file).to_owned(),
             path: path.to_owned(),
             text: text.to_owned(),
-            title: title.split_once(": ").map_or(title.as_str(), |(_, title)| title).to_owned(),
+            title: title
+                .split_once(": ")
+                .map_or(title.as_str(), |(_, title)| title)
+                .to_owned(),
             time: lab.time.clone(),
             cases: lab.cases.split_whitespace().map(str::to_owned).collect(),
-            run: if lab.run.is_empty() { RUN.to_owned() } else { lab.run.clone() },
+            run: if lab.run.is_empty() {
+                RUN.to_owned()
+            } else {
+                lab.run.clone()
+            },
             tasks: tasks.collect(),
             rows: rows.collect(),
             problems: problems.collect(),
@@ -156,8 +163,11 @@ impl Lab {
     /// Whether its solution is in it; a student's copy has none.
     #[must_use]
     pub fn has_solution(&self) -> bool {
-        form::regions(&self.text)
-            .is_ok_and(|regions| regions.iter().any(|region| !self.text[region.solution.clone()].trim().is_empty()))
+        form::regions(&self.text).is_ok_and(|regions| {
+            regions
+                .iter()
+                .any(|region| !self.text[region.solution.clone()].trim().is_empty())
+        })
     }
 
     /// All its points.
@@ -254,7 +264,10 @@ There.
     fn a_lab_is_read() {
         let lab = Lab::read("labs/01-number.md", LAB);
         assert_eq!(lab.problems, []);
-        assert_eq!((lab.number, lab.id().as_str(), lab.title.as_str()), (1, "01", "A number"));
+        assert_eq!(
+            (lab.number, lab.id().as_str(), lab.title.as_str()),
+            (1, "01", "A number")
+        );
         assert_eq!((lab.time.as_str(), lab.cases.len()), ("an hour", 2));
         assert_eq!(lab.run, "lguest run /guests/guest");
         assert_eq!(lab.tasks.len(), 1);

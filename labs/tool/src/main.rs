@@ -105,12 +105,13 @@ impl Context {
     pub fn submission(&self, lab: &Lab) -> Result<lab::grade::Submission> {
         let path = Course::chapter(lab);
         let text = match std::fs::read(self.course.root.join(&path)) {
-            Ok(bytes) => String::from_utf8(bytes).map_err(|error| {
-                Trouble::other(format!("{path} is no UTF-8: {error}")).help("save it as UTF-8")
-            })?,
+            Ok(bytes) => String::from_utf8(bytes)
+                .map_err(|error| Trouble::other(format!("{path} is no UTF-8: {error}")).help("save it as UTF-8"))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Trouble::other(format!("you have no chapter for lab {} yet", lab.number))
-                    .help(format!("make lab LAB={} gives you one: {path}", lab.number)));
+                return Err(
+                    Trouble::other(format!("you have no chapter for lab {} yet", lab.number))
+                        .help(format!("make lab LAB={} gives you one: {path}", lab.number)),
+                );
             }
             Err(error) => return Err(Trouble::Io("read", path.into(), error)),
         };
@@ -162,7 +163,9 @@ fn run(options: Options, stop: &Stop) -> Result<Status> {
         .book
         .map(|book| here.join(book))
         .or_else(|| tangle::disk::Project::find_root(&here))
-        .ok_or_else(|| Trouble::other("there is no book.toml here or above").help("go where the book is, or say --book DIR"))?;
+        .ok_or_else(|| {
+            Trouble::other("there is no book.toml here or above").help("go where the book is, or say --book DIR")
+        })?;
     let context = Context {
         course: Course::open(&root)?,
         stop: stop.clone(),

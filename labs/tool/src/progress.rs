@@ -174,7 +174,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(".progress.json");
         fs::write(&path, "{").unwrap();
-        assert!(Progress::read(directory.path()).unwrap_err().to_string().contains("makes no sense"));
+        assert!(
+            Progress::read(directory.path())
+                .unwrap_err()
+                .to_string()
+                .contains("makes no sense")
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), "{");
     }
 

@@ -4,7 +4,7 @@
 //! * Its starter compiles without a warning, gets no point, and the book's own cases pass on it.
 //! * Its solution gets all points.
 //! * Each of its wrong solutions, which come after the solution and spoil it, fails the test that it is named after.
-//! * A solution without a word of explanation does not get the points for the chapter.
+//! * Its solution is a good chapter, too, every fragment explained and every question answered; one without a word is none.
 //!
 //! All systems of a lab are tried in one boot of the VM, one after the other; one that ends it gets the others another. What is
 //! said of a lab is said at a line of its file.
@@ -24,7 +24,7 @@ use crate::grade::{News, Setting};
 use crate::job::{self, Limits};
 use crate::lab::{Lab, Problem, THE_BOOK, THE_CHAPTER, View};
 use crate::score::{self, State};
-use crate::system::{self, Extended, System};
+use crate::system::{self, System};
 use crate::trouble::{At, Result, Trouble};
 
 /// What was proved, or why not.
@@ -84,6 +84,13 @@ pub fn prove(course: &Course, labs: &[&Lab], filters: &[String], setting: &Setti
         }
         let mut candidates = candidates(course, lab, &wrong)?;
         candidates.retain(|one| wanted(&format!("lab/{}/{}", lab.id(), one.label)));
+        let name = format!("lab/{}/chapter", lab.id());
+        if lab.has_solution() && wanted(&name) {
+            tell(&Proof {
+                name,
+                wrong: not_a_good_chapter(course, lab),
+            });
+        }
         if lab.has_solution() && wanted(&format!("lab/{}/{SILENT}", lab.id())) {
             tell(&silent(course, lab));
         }
@@ -100,7 +107,9 @@ fn names_of_tests(course: &Course, setting: &Setting) -> Result<BTreeMap<u32, Ve
         let mut command = setting.command(&program);
         command.args(["--lab", &lab.id(), "--list"]);
         let mut names = Vec::new();
-        let end = job::run(command, &Limits::default(), None, &setting.stop, |line| names.push(line.to_owned()))?;
+        let end = job::run(command, &Limits::default(), None, &setting.stop, |line| {
+            names.push(line.to_owned())
+        })?;
         if end.success() {
             all.insert(lab.number, names);
         }
@@ -117,7 +126,11 @@ fn form(lab: &Lab, wrong: &[(String, String)], tests: Option<&Vec<String>>) -> V
     match tests {
         None => say(table, format!("its tests are not there: {file}")),
         Some(tests) => {
-            for row in lab.rows.iter().filter(|row| row.is_test() && !tests.contains(&row.name)) {
+            for row in lab
+                .rows
+                .iter()
+                .filter(|row| row.is_test() && !tests.contains(&row.name))
+            {
                 say(row.line, format!("{file} has no test `{}`", row.name));
             }
             for test in tests.iter().filter(|test| lab.row(test).is_none()) {
@@ -131,7 +144,10 @@ fn form(lab: &Lab, wrong: &[(String, String)], tests: Option<&Vec<String>>) -> V
             (None, _) => say(table, format!("the table has no row `{name}`")),
             (Some(row), Some(first)) if !row.after.contains(&first.name) => say(
                 row.line,
-                format!("`{name}` counts only after `{}`, or the starter would get points", first.name),
+                format!(
+                    "`{name}` counts only after `{}`, or the starter would get points",
+                    first.name
+                ),
             ),
             _ => {}
         }
@@ -141,7 +157,10 @@ fn form(lab: &Lab, wrong: &[(String, String)], tests: Option<&Vec<String>>) -> V
         "an evening" => 20..=20,
         "a weekend" => 30..=40,
         other => {
-            say(2, format!("`time: {other}` is none of `an hour`, `an evening`, `a weekend`"));
+            say(
+                2,
+                format!("`time: {other}` is none of `an hour`, `an evening`, `a weekend`"),
+            );
             0..=u32::MAX
         }
     };
@@ -157,13 +176,13 @@ fn form(lab: &Lab, wrong: &[(String, String)], tests: Option<&Vec<String>>) -> V
     }
     for task in &lab.tasks {
         if task.hints.len() != 3 {
-            say(task.line, format!("a task has three hints, this one has {}", task.hints.len()));
+            say(
+                task.line,
+                format!("a task has three hints, this one has {}", task.hints.len()),
+            );
         }
         if task.hints.iter().any(|hint| hint.text.is_empty()) {
             say(task.line, "a hint of this task says nothing".to_owned());
-        }
-        if !lab.rows.iter().any(|row| row.task == Some(task.number)) {
-            say(task.line, format!("no test is about task {}", task.number));
         }
     }
     if lab.questions.is_empty() {
@@ -176,12 +195,18 @@ fn form(lab: &Lab, wrong: &[(String, String)], tests: Option<&Vec<String>>) -> V
         if !wrong.iter().any(|(test, _)| is_named(test, &row.name)) {
             let name = row.name.replace(' ', "-");
             let place = format!("labs/wrong/{}/{name}--what-is-wrong.md", lab.id());
-            say(row.line, format!("no wrong solution fails `{}`: {place} would", row.name));
+            say(
+                row.line,
+                format!("no wrong solution fails `{}`: {place} would", row.name),
+            );
         }
     }
     for (test, path) in wrong {
         if !lab.rows.iter().any(|row| is_named(test, &row.name)) {
-            say(table, format!("{path} is named after a test that there is not: `{test}`"));
+            say(
+                table,
+                format!("{path} is named after a test that there is not: `{test}`"),
+            );
         }
     }
     problems
@@ -291,6 +316,11 @@ enum Task {
     Boot(usize),
 }
 
+/// Whether a candidate is built after the solution: what it has in common with that is there then.
+fn waits(candidates: &[Candidate], at: usize) -> bool {
+    matches!(candidates[at].kind, Kind::Wrong(_)) && candidates.iter().any(|one| one.kind == Kind::Solution)
+}
+
 struct Shared {
     tasks: VecDeque<Task>,
     /// The candidates of each lab, as far as they were built.
@@ -310,13 +340,24 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(course: &'a Course, plans: Vec<(&'a Lab, Vec<Candidate>)>, setting: &'a Setting, tell: Listener<'a>) -> Self {
+    fn new(
+        course: &'a Course,
+        plans: Vec<(&'a Lab, Vec<Candidate>)>,
+        setting: &'a Setting,
+        tell: Listener<'a>,
+    ) -> Self {
         let tasks = plans
             .iter()
             .enumerate()
-            .flat_map(|(lab, (_, candidates))| (0..candidates.len()).map(move |at| Task::Build(lab, at)))
+            .flat_map(|(lab, (_, candidates))| {
+                let first = (0..candidates.len()).filter(|&at| !waits(candidates, at));
+                first.map(move |at| Task::Build(lab, at))
+            })
             .collect();
-        let built = plans.iter().map(|(_, candidates)| vec![None; candidates.len()]).collect();
+        let built = plans
+            .iter()
+            .map(|(_, candidates)| vec![None; candidates.len()])
+            .collect();
         Self {
             course,
             plans,
@@ -389,6 +430,10 @@ impl<'a> Work<'a> {
         };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.built[lab][at] = Some(built);
+        if candidate.kind == Kind::Solution {
+            let waiting = (0..candidates.len()).rev().filter(|&at| waits(candidates, at));
+            waiting.for_each(|at| state.tasks.push_front(Task::Build(lab, at)));
+        }
         if state.built[lab].iter().all(Option::is_some) {
             state.tasks.push_front(Task::Boot(lab));
         }
@@ -408,10 +453,9 @@ impl<'a> Work<'a> {
             }),
             ..self.setting.clone()
         };
-        let book = system::files(&system::extend(self.course, &[])?.program);
         let extended = system::extend(self.course, &candidate.chapters)?;
         let files = system::files(&extended.program);
-        let refusals = system::refusals(&book, &files);
+        let refusals = system::refused(self.course, lab, &files)?;
         if !refusals.is_empty() {
             return Err(Trouble::Refused(refusals));
         }
@@ -419,17 +463,13 @@ impl<'a> Work<'a> {
         system.write(&extended)?;
         system.build(self.course, &files, &dir.join("build.log"), &setting)?;
         let warnings = warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut wrong = match candidate.kind {
-            Kind::Wrong(_) => String::new(),
-            _ => warnings,
-        };
-        if candidate.kind == Kind::Solution {
-            wrong.push_str(&not_a_good_chapter(lab, &extended));
+        match candidate.kind {
+            Kind::Starter | Kind::Solution if !warnings.is_empty() => Err(Trouble::Mistakes {
+                shown: warnings,
+                log: None,
+            }),
+            _ => Ok(system),
         }
-        if wrong.is_empty() {
-            return Ok(system);
-        }
-        Err(Trouble::Mistakes { shown: wrong, log: None })
     }
 
     /// Tries what was built of a lab, in as few boots as may be, and tells.
@@ -470,7 +510,10 @@ impl<'a> Work<'a> {
                 let Some((candidate, _)) = left.pop_front() else { break };
                 let outcomes = tried.next().unwrap_or_default();
                 let verdict = verdict(of, candidate, &outcomes);
-                tell(candidate, verdict.map(|why| format!("{why}\n{}", trial.log().display())));
+                tell(
+                    candidate,
+                    verdict.map(|why| format!("{why}\n{}", trial.log().display())),
+                );
             }
         }
         Ok(())
@@ -478,15 +521,19 @@ impl<'a> Work<'a> {
 }
 
 /// Why the solution's chapter would not get its points.
-fn not_a_good_chapter(lab: &Lab, extended: &Extended) -> String {
-    let marks = score::score(lab, &all_passed(lab), Some(&chapter::read(lab, extended)));
+fn not_a_good_chapter(course: &Course, lab: &Lab) -> Option<String> {
+    let extended = match system::extend(course, &[(lab.path.clone(), lab.in_place(View::Solution))]) {
+        Ok(extended) => extended,
+        Err(trouble) => return Some(trouble.to_string()),
+    };
+    let marks = score::score(lab, &all_passed(lab), Some(&chapter::read(lab, &extended)));
     let mut out = String::new();
     for mark in marks.iter().filter(|mark| mark.state != State::Passed) {
         for why in &mark.why {
             let _ = writeln!(out, "{}: `{}`: {why}", lab.path, mark.name);
         }
     }
-    out
+    (!out.is_empty()).then_some(out)
 }
 
 /// What a candidate is tried with: the rows of the table, by name.
@@ -499,7 +546,10 @@ fn rows_for(lab: &Lab, candidate: &Candidate) -> Vec<String> {
             .map(|row| row.name.clone())
             .collect(),
         Kind::Solution => rows.map(|row| row.name.clone()).collect(),
-        Kind::Wrong(test) => rows.filter(|row| row.name == *test).map(|row| row.name.clone()).collect(),
+        Kind::Wrong(test) => rows
+            .filter(|row| row.name == *test)
+            .map(|row| row.name.clone())
+            .collect(),
     }
 }
 
@@ -554,15 +604,18 @@ impl Trial<'_> {
             link(&system.payload, &overlay.join("systems").join(at.to_string()))?;
         }
         let top = &self.course.root;
+        let secret = boot::secret(&self.dir, &token)?;
         let name = format!("prove-{}-{}", self.lab.id(), &token[..6]);
         let mut command = self.setting.command(top.join("scripts/vm"));
         command
             .current_dir(top)
             .args(["--no-load", "--root"])
             .arg(&overlay)
+            .arg("--root")
+            .arg(&secret)
             .arg("--extra")
             .arg(top.join("target/vmtests/payload"))
-            .args(["--name", &name, "--timeout", "3600", "sh", "-c", &self.script(&token)])
+            .args(["--name", &name, "--timeout", "3600", "sh", "-c", &self.script()])
             .env("KERNEL_ARGS", "softlockup_panic=1");
         let limits = Limits {
             silence: Some(Duration::from_secs(400)),
@@ -573,7 +626,10 @@ impl Trial<'_> {
         let mut over = false;
         let end = job::run(command, &limits, Some(&self.log()), &self.setting.stop, |line| {
             let prefix = format!("lab {token} ");
-            match line.strip_prefix(&prefix).map(|rest| rest.split_once(' ').unwrap_or((rest, ""))) {
+            match line
+                .strip_prefix(&prefix)
+                .map(|rest| rest.split_once(' ').unwrap_or((rest, "")))
+            {
                 Some(("system", _)) => {
                     if let Some(last) = tried.last_mut() {
                         *last = std::mem::take(&mut heard).into_outcomes();
@@ -588,7 +644,11 @@ impl Trial<'_> {
                 }
             }
         });
-        boot::keep_kernel_log(&top.join("target/vm"), &name, &self.dir.join(format!("boot-{}.kernel.log", self.attempt)))?;
+        boot::keep_kernel_log(
+            &top.join("target/vm"),
+            &name,
+            &self.dir.join(format!("boot-{}.kernel.log", self.attempt)),
+        )?;
         let end = end?;
         if let Some(last) = tried.last_mut() {
             heard.end_with(end);
@@ -598,33 +658,37 @@ impl Trial<'_> {
             let said = fs::read_to_string(self.log()).unwrap_or_default();
             let last: Vec<&str> = said.lines().rev().take(5).collect();
             let last: Vec<&str> = last.into_iter().rev().collect();
-            return Err(Trouble::other(format!("the VM did not come to the first system:\n{}", last.join("\n")))
-                .help(format!("all of it: {}", self.log().display())));
+            return Err(
+                Trouble::other(format!("the VM did not come to the first system:\n{}", last.join("\n")))
+                    .help(format!("all of it: {}", self.log().display())),
+            );
         }
         Ok(tried)
     }
 
     /// What the shell in the VM does. A module that cannot be taken out again ends the boot.
-    fn script(&self, token: &str) -> String {
+    fn script(&self) -> String {
         let mut out = format!(
-            "system() {{ \
+            "{}\
+             system() {{ \
              if [ -e /sys/module/lguest ]; then rmmod lguest || exit 3; fi; \
-             echo \"lab {token} system $1\"; dir=/systems/$1; \
+             echo \"lab $token system $1\"; dir=/systems/$1; \
              insmod $dir/modules/lguest.ko fixed=1; }}\n\
-             tests() {{ LAB_TOKEN={token} LGUEST_KO=$dir/modules/lguest.ko /extra/vmtests --payload $dir --lab \"$@\"; }}\n"
+             tests() {{ LAB_TOKEN=$token LGUEST_KO=$dir/modules/lguest.ko /extra/vmtests --payload $dir --lab \"$@\"; }}\n",
+            boot::READ_TOKEN
         );
         for (at, (candidate, _)) in self.systems.iter().enumerate() {
             let _ = writeln!(out, "system {at} || exit 3");
             for name in rows_for(self.lab, candidate) {
                 if name == THE_BOOK {
                     let cases: Vec<String> = self.lab.cases.iter().map(|case| word(case)).collect();
-                    let _ = writeln!(out, "tests book {}; echo \"lab {token} book $?\"", cases.join(" "));
+                    let _ = writeln!(out, "tests book {}; echo \"lab $token book $?\"", cases.join(" "));
                 } else {
                     let _ = writeln!(out, "tests {} {}", self.lab.id(), word(&name));
                 }
             }
         }
-        let _ = writeln!(out, "echo \"lab {token} end\"");
+        let _ = writeln!(out, "echo \"lab $token end\"");
         out
     }
 }
@@ -665,7 +729,11 @@ mod tests {
 
     #[test]
     fn a_good_lab_has_a_good_form() {
-        let problems = form(&lab(), &wrong(&["answers", "refuses"]), Some(&names(&["answers", "refuses"])));
+        let problems = form(
+            &lab(),
+            &wrong(&["answers", "refuses"]),
+            Some(&names(&["answers", "refuses"])),
+        );
         assert_eq!(problems, []);
     }
 
@@ -674,14 +742,30 @@ mod tests {
         let told = |problems: Vec<Problem>| at_lines(&lab(), &problems).unwrap_or_default();
         let good = names(&["answers", "refuses"]);
         let missing = told(form(&lab(), &wrong(&["answers"]), Some(&good)));
-        assert!(missing.starts_with("labs/01-number.md:58: no wrong solution fails `refuses`"), "{missing}");
-        let other = told(form(&lab(), &wrong(&["answers", "refuses", "x"]), Some(&names(&["answers", "more"]))));
-        assert!(other.contains("has no test `refuses`") && other.contains("has a test `more`"), "{other}");
+        assert!(
+            missing.starts_with("labs/01-number.md:58: no wrong solution fails `refuses`"),
+            "{missing}"
+        );
+        let other = told(form(
+            &lab(),
+            &wrong(&["answers", "refuses", "x"]),
+            Some(&names(&["answers", "more"])),
+        ));
+        assert!(
+            other.contains("has no test `refuses`") && other.contains("has a test `more`"),
+            "{other}"
+        );
         assert!(other.contains("named after a test that there is not: `x`"), "{other}");
         let worth = Lab::read("labs/01-a.md", &LAB.replace("an hour", "an evening"));
         let worth = told(form(&worth, &wrong(&["answers", "refuses"]), Some(&good)));
-        assert!(worth.contains("an evening has 20 to 20 points, this one has 10"), "{worth}");
-        let hints = Lab::read("labs/01-a.md", &LAB.replace("<details><summary>Hint 3", "<details><summary>Tip"));
+        assert!(
+            worth.contains("an evening has 20 to 20 points, this one has 10"),
+            "{worth}"
+        );
+        let hints = Lab::read(
+            "labs/01-a.md",
+            &LAB.replace("<details><summary>Hint 3", "<details><summary>Tip"),
+        );
         let hints = told(form(&hints, &wrong(&["answers", "refuses"]), Some(&good)));
         assert!(hints.contains("three hints, this one has 2"), "{hints}");
     }
@@ -695,9 +779,12 @@ mod tests {
     }
 
     fn outcomes(list: &[(&str, bool)]) -> Outcomes {
-        let outcome = |passed: bool| match passed {
-            true => Outcome::Passed,
-            false => Outcome::Failed("no".to_owned()),
+        let outcome = |passed: bool| {
+            if passed {
+                Outcome::Passed
+            } else {
+                Outcome::Failed("no".to_owned())
+            }
         };
         list.iter()
             .map(|(name, passed)| ((*name).to_owned(), outcome(*passed)))
@@ -710,8 +797,14 @@ mod tests {
         assert!(is_fine(Kind::Starter, &[("answers", false), (THE_BOOK, true)]));
         assert!(!is_fine(Kind::Starter, &[("answers", true), (THE_BOOK, true)]));
         assert!(!is_fine(Kind::Starter, &[("answers", false), (THE_BOOK, false)]));
-        assert!(is_fine(Kind::Solution, &[("answers", true), ("refuses", true), (THE_BOOK, true)]));
-        assert!(!is_fine(Kind::Solution, &[("answers", true), ("refuses", false), (THE_BOOK, true)]));
+        assert!(is_fine(
+            Kind::Solution,
+            &[("answers", true), ("refuses", true), (THE_BOOK, true)]
+        ));
+        assert!(!is_fine(
+            Kind::Solution,
+            &[("answers", true), ("refuses", false), (THE_BOOK, true)]
+        ));
         assert!(!is_fine(Kind::Solution, &[("answers", true), (THE_BOOK, true)]));
         let refuses = || Kind::Wrong("refuses".to_owned());
         assert!(is_fine(refuses(), &[("refuses", false)]));

@@ -36,7 +36,21 @@ pub fn count(number: usize, noun: &str) -> String {
 /// The table, the stories of what failed, and the sum. `width` is the terminal's.
 #[must_use]
 pub fn text(course: &Course, lab: &Lab, grade: &Grade, width: usize) -> String {
-    let mut out = format!("\n{}\n\n", styled(BOLD, format_args!("Lab {}: {}", lab.number, lab.title)));
+    let mut out = format!(
+        "\n{}\n\n",
+        styled(BOLD, format_args!("Lab {}: {}", lab.number, lab.title))
+    );
+    if let Some(trouble) = &grade.trouble {
+        // Then no test has anything to tell.
+        let none = styled(OPEN.bold(), "0");
+        let _ = write!(
+            out,
+            "{}\n\n{none} of {}.\n",
+            trouble.trim_end(),
+            count(grade.of as usize, "point")
+        );
+        return out;
+    }
     let names = grade.tests.iter().map(|mark| mark.name.chars().count());
     let longest = names.max().unwrap_or_default();
     for mark in &grade.tests {
@@ -47,7 +61,9 @@ pub fn text(course: &Course, lab: &Lab, grade: &Grade, width: usize) -> String {
             State::Waiting => (DIM, "·"),
         };
         let space = " ".repeat(longest - mark.name.chars().count());
-        let task = mark.task.map_or_else(|| "      ".to_owned(), |task| format!("task {task}"));
+        let task = mark
+            .task
+            .map_or_else(|| "      ".to_owned(), |task| format!("task {task}"));
         let _ = writeln!(
             out,
             "  {} {}{space}  {:>2}/{:<2}  {}",
@@ -58,14 +74,10 @@ pub fn text(course: &Course, lab: &Lab, grade: &Grade, width: usize) -> String {
             styled(DIM, task),
         );
     }
-    if let Some(trouble) = &grade.trouble {
-        let _ = write!(out, "\n{}\n", trouble.trim_end());
-    } else {
-        for mark in &grade.tests {
-            match mark.state {
-                State::Passed | State::Waiting => {}
-                State::Partly | State::Failed => out.push_str(&story(lab, mark, width)),
-            }
+    for mark in &grade.tests {
+        match mark.state {
+            State::Passed | State::Waiting => {}
+            State::Partly | State::Failed => out.push_str(&story(lab, mark, width)),
         }
     }
     let style = if grade.is_full() { GOOD } else { OPEN };
@@ -134,7 +146,11 @@ fn beside(what: &str, expected: &str, got: &str, width: usize) -> String {
             }
             let one = one.unwrap_or_default();
             let space = " ".repeat(column - one.chars().count());
-            let _ = writeln!(out, "    {}", format!("{one}{space}   {}", other.unwrap_or_default()).trim_end());
+            let _ = writeln!(
+                out,
+                "    {}",
+                format!("{one}{space}   {}", other.unwrap_or_default()).trim_end()
+            );
         }
     }
     for (style, name, text) in [(GOOD, "expected", expected), (BAD, "found", got)] {
@@ -296,7 +312,10 @@ Lab 1: A number
     #[test]
     fn what_is_too_wide_is_told_below() {
         let wide = shown("the sum: expected three hundred and three, got four", 30);
-        assert!(wide.contains("    expected\n      three hundred and three\n    found\n      four\n"), "{wide}");
+        assert!(
+            wide.contains("    expected\n      three hundred and three\n    found\n      four\n"),
+            "{wide}"
+        );
     }
 
     #[test]
@@ -305,7 +324,10 @@ Lab 1: A number
         assert_eq!(quoted("a,\"b\"\nc"), "\"a,\"\"b\"\"\nc\"");
         assert_eq!(quoted("=1+1"), "'=1+1");
         let csv = csv(&grade("x, y"));
-        assert_eq!(csv.lines().nth(1), Some("01-number,labs/work/01-number.md,answers,1,0,3,failed,\"x, y\""));
+        assert_eq!(
+            csv.lines().nth(1),
+            Some("01-number,labs/work/01-number.md,answers,1,0,3,failed,\"x, y\"")
+        );
     }
 
     #[test]

@@ -62,10 +62,11 @@ pub fn sides(message: &str) -> Option<(&str, &str, &str)> {
 pub fn score(lab: &Lab, outcomes: &BTreeMap<String, Outcome>, prose: Option<&Prose>) -> Vec<Mark> {
     let mut marks: Vec<Mark> = Vec::new();
     for row in &lab.rows {
-        let missed = row
-            .after
-            .iter()
-            .find(|name| !marks.iter().any(|mark| mark.name == **name && mark.state == State::Passed));
+        let missed = row.after.iter().find(|name| {
+            !marks
+                .iter()
+                .any(|mark| mark.name == **name && mark.state == State::Passed)
+        });
         let mark = if let Some(missed) = missed {
             let why = format!("it counts only when `{missed}` has passed");
             mark(row, 0, State::Waiting, vec![why])
@@ -148,7 +149,9 @@ fn unexplained(prose: &Prose) -> Vec<String> {
 
 fn unanswered(prose: &Prose) -> Vec<String> {
     let tell = |(number, words): &(usize, usize)| {
-        format!("the answer to question {number}: expected {WORDS_OF_AN_ANSWER} words that are not all the same, got {words}")
+        format!(
+            "the answer to question {number}: expected {WORDS_OF_AN_ANSWER} words that are not all the same, got {words}"
+        )
     };
     prose.unanswered.iter().map(tell).collect()
 }
@@ -211,7 +214,10 @@ mod tests {
 
     #[test]
     fn the_chapter_has_three_demands() {
-        assert_eq!([1, 2, 3, 4, 5, 6].map(shares), [[1, 0, 0], [1, 1, 0], [1, 1, 1], [2, 1, 1], [2, 2, 1], [2, 2, 2]]);
+        assert_eq!(
+            [1, 2, 3, 4, 5, 6].map(shares),
+            [[1, 0, 0], [1, 1, 0], [1, 1, 1], [2, 1, 1], [2, 2, 1], [2, 2, 2]]
+        );
         let row = |points| Row {
             points,
             ..Row::default()

@@ -17,6 +17,7 @@ use tangle::{Program, map, record};
 use crate::course::Course;
 use crate::grade::Setting;
 use crate::job::{self, End, Limits};
+use crate::lab::{Lab, View};
 use crate::trouble::{At, Result, Trouble};
 
 /// The book with chapters after its last one, understood.
@@ -99,13 +100,31 @@ pub fn files(program: &Program) -> Files {
         .collect()
 }
 
-/// What a chapter does that no chapter of a student may do. `book` are the files without it, `with` those with it.
-#[must_use]
-pub fn refusals(book: &Files, with: &Files) -> Vec<String> {
+/// What a chapter does that no chapter of a student may do, `with` which the files are these. The book's own do nothing of the
+/// kind, nor do the lab's starter and its solution.
+///
+/// # Errors
+/// When the book cannot be read.
+pub fn refused(course: &Course, lab: &Lab, with: &Files) -> Result<Vec<String>> {
+    let mut known = vec![files(&extend(course, &[])?.program)];
+    let why = refusals(&known, with);
+    if why.is_empty() {
+        return Ok(why);
+    }
+    for view in [View::Starter, View::Solution] {
+        // One with mistakes allows nothing.
+        if let Ok(lab) = extend(course, &[(lab.path.clone(), lab.in_place(view))]) {
+            known.push(files(&lab.program));
+        }
+    }
+    Ok(refusals(&known, with))
+}
+
+fn refusals(known: &[Files], with: &Files) -> Vec<String> {
     let mut why = Vec::new();
     for (path, text) in with {
-        let before = book.get(path);
-        if before == Some(text) {
+        let before: Vec<&String> = known.iter().filter_map(|files| files.get(path)).collect();
+        if before.contains(&text) {
             continue;
         }
         if !PLACES.iter().any(|place| path.starts_with(place)) {
@@ -117,17 +136,30 @@ pub fn refusals(book: &Files, with: &Files) -> Vec<String> {
                 "it changes {path}, which says how the system is built; take that fragment out"
             ));
         }
-        let count = |text: &str, word: &str| text.matches(word).count();
-        for word in ["include!", "include_str!", "include_bytes!", ".incbin", "#[path", "option_env!", "env!"] {
-            if count(text, word) > before.map_or(0, |text| count(text, word)) {
-                why.push(format!(
-                    "it brings `{word}` into {path}: what a lab is made of stands in its chapter"
-                ));
-                break;
-            }
+        let most = |word: &str| {
+            before
+                .iter()
+                .map(|text| text.matches(word).count())
+                .max()
+                .unwrap_or_default()
+        };
+        let words = [
+            "include!",
+            "include_str!",
+            "include_bytes!",
+            ".incbin",
+            "#[path",
+            "option_env!",
+            "env!",
+        ];
+        if let Some(word) = words.iter().find(|word| text.matches(*word).count() > most(word)) {
+            why.push(format!(
+                "it brings `{word}` into {path}: what a lab is made of stands in its chapter"
+            ));
         }
     }
-    for path in book.keys().filter(|path| !with.contains_key(*path)) {
+    let book = known.first().into_iter().flat_map(|files| files.keys());
+    for path in book.filter(|path| !with.contains_key(*path)) {
         why.push(format!("it takes away {path}"));
     }
     why
@@ -266,7 +298,9 @@ impl System {
             silence: None,
             whole: Some(setting.build_time),
         };
-        let end = job::run(make, &limits, Some(log), &setting.stop, |line| said.push(line.to_owned()))?;
+        let end = job::run(make, &limits, Some(log), &setting.stop, |line| {
+            said.push(line.to_owned())
+        })?;
         if end.success() {
             let warnings = warnings(&said);
             for line in warnings.lines() {
@@ -286,7 +320,7 @@ impl System {
         }
         let mut shown: String = said
             .iter()
-            .filter(|line| !is_makes(line))
+            .filter(|line| !is_makes(line) && !is_progress(line))
             .flat_map(|line| [line.as_str(), "\n"])
             .collect();
         if end == End::TooLong {
@@ -312,15 +346,32 @@ fn warnings_of(stored: &Path) -> PathBuf {
 
 /// What compilers said, if there is a warning in it: cargo tells of its progress, too.
 fn warnings(said: &[String]) -> String {
-    let plain = |line: &str| anstream::adapter::strip_str(line).to_string();
-    if !said.iter().any(|line| plain(line).trim_start().starts_with("warning")) {
+    if !said.iter().any(|line| plain(line).starts_with("warning")) {
         return String::new();
     }
-    let progress = ["Compiling ", "Finished ", "Downloading ", "Downloaded ", "Updating ", "Locking ", "Blocking "];
     said.iter()
-        .filter(|line| !progress.iter().any(|word| plain(line).trim_start().starts_with(word)))
+        .filter(|line| !is_progress(line))
         .flat_map(|line| [line.as_str(), "\n"])
         .collect()
+}
+
+/// The line without colours and without what it is indented by.
+fn plain(line: &str) -> String {
+    anstream::adapter::strip_str(line).to_string().trim_start().to_owned()
+}
+
+/// Whether cargo only tells what it is doing.
+fn is_progress(line: &str) -> bool {
+    let words = [
+        "Compiling ",
+        "Finished ",
+        "Downloading ",
+        "Downloaded ",
+        "Updating ",
+        "Locking ",
+        "Blocking ",
+    ];
+    words.iter().any(|word| plain(line).starts_with(word))
 }
 
 /// Whether make says only that somebody else has said what is wrong.
@@ -394,9 +445,10 @@ mod tests {
         let with = |path: &str, text: &str| {
             let mut with = book.clone();
             with.insert(path.to_owned(), text.to_owned());
-            refusals(&book, &with)
+            refusals(std::slice::from_ref(&book), &with)
         };
-        assert_eq!(refusals(&book, &book), Vec::<String>::new());
+        let known = [book.clone()];
+        assert_eq!(refusals(&known, &book), Vec::<String>::new());
         assert!(with("module/a.rs", "2").is_empty());
         assert!(with("guest/user/new.rs", "2").is_empty());
         for (path, text) in [
@@ -411,7 +463,19 @@ mod tests {
         ] {
             assert_eq!(with(path, text).len(), 1, "{path}");
         }
-        assert_eq!(refusals(&book, &files(&[("module/a.rs", "1"), ("module/Kbuild", "k")])).len(), 1);
+        assert_eq!(
+            refusals(&known, &files(&[("module/a.rs", "1"), ("module/Kbuild", "k")])).len(),
+            1
+        );
+        // What the lab itself does is fine, and nothing else.
+        let mut lab = book.clone();
+        lab.insert("module/Kbuild".to_owned(), "lab".to_owned());
+        lab.insert("module/a.rs".to_owned(), "include_str!(1)".to_owned());
+        let known = [book.clone(), lab.clone()];
+        assert!(refusals(&known, &lab).is_empty());
+        lab.insert("module/Kbuild".to_owned(), "other".to_owned());
+        lab.insert("module/a.rs".to_owned(), "include_str!(1) include_str!(2)".to_owned());
+        assert_eq!(refusals(&known, &lab).len(), 2);
     }
 
     #[test]

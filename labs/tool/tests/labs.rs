@@ -33,13 +33,23 @@ fn main() -> ExitCode {
     }
     let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     // All of them are called so, and building what tries them takes its time.
-    if !filters.is_empty() && !filters.iter().any(|filter| filter.contains("lab") || "lab/".contains(filter.as_str())) {
+    if !filters.is_empty()
+        && !filters
+            .iter()
+            .any(|filter| filter.contains("lab") || "lab/".contains(filter.as_str()))
+    {
         return ExitCode::SUCCESS;
     }
-    let made = clean("make").args(["--silent", "lab-grader"]).stdin(Stdio::null()).output();
+    let made = clean("make")
+        .args(["--silent", "lab-grader"])
+        .stdin(Stdio::null())
+        .output();
     if !made.as_ref().is_ok_and(|made| made.status.success()) {
         let said = made.map(|made| String::from_utf8_lossy(&[made.stdout, made.stderr].concat()).into_owned());
-        println!("test lab/grader ... FAILED\n{}", said.unwrap_or_else(|error| error.to_string()));
+        println!(
+            "test lab/grader ... FAILED\n{}",
+            said.unwrap_or_else(|error| error.to_string())
+        );
         return ExitCode::FAILURE;
     }
     let mut prove = clean(top().join("target/tangle/debug/lab"));

@@ -211,7 +211,12 @@ impl Downstream {
     fn start(&mut self) {
         self.starts += 1;
         self.generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
-        match Analyzer::start(&self.program, &self.site.directory, self.generation, self.events.clone()) {
+        match Analyzer::start(
+            &self.program,
+            &self.site.directory,
+            self.generation,
+            self.events.clone(),
+        ) {
             Ok(process) => {
                 self.process = Some(process);
                 self.state = State::Starting;

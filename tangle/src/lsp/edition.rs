@@ -90,7 +90,10 @@ impl Edition {
     pub fn with_labs(root: &Path, labs: &Path, out: &Path, dialect: Dialect, documents: &Documents) -> Vec<Self> {
         let (directory, work) = (real(labs), real(&labs.join(WORK)));
         let mut editions = Vec::new();
-        for (path, text) in documents.iter().filter(|(path, _)| path.extension() == Some(OsStr::new("md"))) {
+        for (path, text) in documents
+            .iter()
+            .filter(|(path, _)| path.extension() == Some(OsStr::new("md")))
+        {
             // Where students work may be a link to anywhere.
             let below = path.strip_prefix(&directory).map(Path::to_owned);
             let Ok(below) = below.or_else(|_| path.strip_prefix(&work).map(|below| Path::new(WORK).join(below))) else {
@@ -108,7 +111,7 @@ impl Edition {
                     path: path.to_owned(),
                     view,
                     spoils: spoils(labs, &below),
-                    form: below.components().count() == 1 && number.is_some(),
+                    form: below.iter().count() == 1 && number.is_some(),
                 }),
             };
             editions.push(edition(View::Solution));
@@ -179,7 +182,7 @@ fn has_code(source: &Source, dialect: Dialect) -> bool {
 
 /// The lab with the number in `wrong/NN/mistake.md`.
 fn spoils(labs: &Path, below: &Path) -> Option<PathBuf> {
-    let mut parts = below.components().map(|part| part.as_os_str());
+    let mut parts = below.iter();
     let (WRONG, number) = (parts.next()?.to_str()?, parts.next()?.to_str()?) else {
         return None;
     };

@@ -284,7 +284,12 @@ mod tests {
     fn every_character_of_a_book_finds_its_way_back() {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
         for book in ["editor", "program"] {
-            let now = Snapshot::take(&Edition::book(&golden.join(book)), Encoding::Utf8, &Documents::default()).unwrap();
+            let now = Snapshot::take(
+                &Edition::book(&golden.join(book)),
+                Encoding::Utf8,
+                &Documents::default(),
+            )
+            .unwrap();
             let now = Rc::new(now);
             let mapping = Mapping::new(now.clone(), now.clone());
             let mut seen = 0;

@@ -20,6 +20,7 @@ use lsp_types::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use self::book::Book;
 use super::client::Client;
 use super::documents::{Documents, real};
 use super::downstream::{Downstream, Heard};
@@ -27,7 +28,6 @@ use super::edition::Edition;
 use super::encoding::Encoding;
 use super::transport::{self, Event};
 use super::{settings, uri};
-use self::book::Book;
 use crate::disk::Project;
 
 /// How long the analyzer may take to end when it was asked to.
@@ -205,7 +205,8 @@ impl Session {
             }
         }
         // The order of the editor's texts is none.
-        self.books.sort_by(|one, other| one.edition.rank().cmp(&other.edition.rank()));
+        self.books
+            .sort_by(|one, other| one.edition.rank().cmp(&other.edition.rank()));
     }
 
     /// The text at `uri` is another one now.

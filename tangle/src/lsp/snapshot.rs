@@ -115,7 +115,10 @@ impl Snapshot {
     /// Whether a position of a chapter is in the view of it that this book has.
     pub fn shows(&self, chapter: usize, position: Position) -> bool {
         let offset = self.offset(chapter, position);
-        !self.hidden.iter().any(|hidden| self.lab == Some(chapter) && hidden.contains(&offset))
+        !self
+            .hidden
+            .iter()
+            .any(|hidden| self.lab == Some(chapter) && hidden.contains(&offset))
     }
 
     /// The editions of the book with the labs that are open.

@@ -358,7 +358,9 @@ fn a_type_error_in_a_lab_is_shown_there() {
 
 #[test]
 fn cargo_check_speaks_of_a_lab_when_it_is_saved() {
-    let Some(mut editor) = lab_editor(&json!({})) else { return };
+    let Some(mut editor) = lab_editor(&json!({})) else {
+        return;
+    };
     editor.edit(WORK, "    return;", "    let unread = 1;\n    return;");
     editor.save(WORK);
     let warning = diagnostic(&mut editor, WORK, "unused variable: `unread`");
@@ -396,7 +398,9 @@ fn a_lab_with_a_mistake_is_analyzed_once_it_has_none() {
     let chapter = book.path().join(WORK);
     let text = fs::read_to_string(&chapter).unwrap();
     fs::write(&chapter, text.replace("<<leave", "<<leeve")).unwrap();
-    let Some(mut editor) = start(book, &quiet()) else { return };
+    let Some(mut editor) = start(book, &quiet()) else {
+        return;
+    };
     editor.open(WORK);
     editor.wait_for_codes(WORK, &["undefined-fragment", "unused-fragment"]);
     editor.edit(WORK, "<<leeve", "<<leave");

@@ -124,21 +124,18 @@ fn the_fragments_of_the_book_are_known_in_a_lab() {
     assert_eq!(there, json!({ "uri": editor.uri(TWO), "range": range(29, 5, 17) }));
     assert_eq!(
         locations(&mut editor, WORK, "add it"),
-        [
-            (editor.uri(TWO), 29),
-            (editor.uri(WORK), 4),
-            (editor.uri(TWO), 19)
-        ]
+        [(editor.uri(TWO), 29), (editor.uri(WORK), 4), (editor.uri(TWO), 19)]
     );
     editor.edit(WORK, "self.total += 2 * some;", "<<");
     let position = editor.find(WORK, "<<\n");
     let line = position["line"].as_u64().unwrap();
-    let items = editor.about(
-        "textDocument/completion",
-        WORK,
-        &at(line.try_into().unwrap(), 2),
-    );
-    let labels: Vec<_> = items.as_array().unwrap().iter().map(|item| item["label"].as_str().unwrap()).collect();
+    let items = editor.about("textDocument/completion", WORK, &at(line.try_into().unwrap(), 2));
+    let labels: Vec<_> = items
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["label"].as_str().unwrap())
+        .collect();
     assert!(
         labels.contains(&"count") && labels.contains(&"leave alone what is too much"),
         "{labels:?}"
@@ -153,11 +150,17 @@ fn hover_shows_what_the_lab_makes_of_the_book() {
     let in_the_lab = editor.about("textDocument/hover", WORK, &at(4, 10));
     let shown = in_the_lab["contents"]["value"].as_str().unwrap();
     assert!(shown.contains("if some > 1000 {\n    return;"), "{shown}");
-    assert!(shown.contains("target/editor/work/01-twice/generated/src/main.rs:"), "{shown}");
+    assert!(
+        shown.contains("target/editor/work/01-twice/generated/src/main.rs:"),
+        "{shown}"
+    );
     // In its own chapters the book is what it was.
     let in_the_book = editor.about("textDocument/hover", ONE, &at(14, 5));
     let shown = in_the_book["contents"]["value"].as_str().unwrap();
-    assert!(shown.contains("self.total += some;") && !shown.contains("1000"), "{shown}");
+    assert!(
+        shown.contains("self.total += some;") && !shown.contains("1000"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -268,7 +271,9 @@ fn symbols_of_book_and_lab_are_found_once() {
     let mut names = |query: &str| {
         let symbols = editor.request("workspace/symbol", json!({ "query": query }));
         let symbols = symbols.as_array().unwrap().iter();
-        symbols.map(|symbol| symbol["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        symbols
+            .map(|symbol| symbol["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(names("too much"), ["leave alone what is too much"]);
     assert_eq!(names("add it"), ["add it"]);
@@ -407,7 +412,10 @@ fn a_wrong_solution_comes_behind_the_right_one() {
     let mut editor = Editor::start(book, &["--no-analyzer"], &json!({}));
     editor.open(WRONG);
     let there = editor.about("textDocument/definition", WRONG, &at(2, 12));
-    assert_eq!((&there["uri"], &there["range"]), (&json!(editor.uri(LAB)), &range(17, 3, 16)));
+    assert_eq!(
+        (&there["uri"], &there["range"]),
+        (&json!(editor.uri(LAB)), &range(17, 3, 16))
+    );
     editor.edit(WRONG, "#the sum", "#the some");
     editor.wait_for_codes(WRONG, &["override-of-nothing"]);
 }
@@ -415,10 +423,17 @@ fn a_wrong_solution_comes_behind_the_right_one() {
 #[test]
 fn a_page_beside_the_labs_is_no_lab() {
     let book = book();
-    fs::write(book.path().join("labs/README.md"), "# Labs\n\n```console\n$ make\n```\n").unwrap();
+    fs::write(
+        book.path().join("labs/README.md"),
+        "# Labs\n\n```console\n$ make\n```\n",
+    )
+    .unwrap();
     let mut editor = Editor::start(book, &["--no-analyzer"], &json!({}));
     editor.open("labs/README.md");
-    assert_eq!(editor.about("textDocument/hover", "labs/README.md", &at(3, 3)), Value::Null);
+    assert_eq!(
+        editor.about("textDocument/hover", "labs/README.md", &at(3, 3)),
+        Value::Null
+    );
     assert!(!editor.path("target").exists());
 }
 
@@ -433,5 +448,9 @@ fn a_lab_that_nobody_saved_yet_is_one() {
     assert!(editor.shown.is_empty(), "{:?}", editor.shown);
     editor.save(WORK);
     editor.request("workspace/symbol", json!({ "query": "" }));
-    assert!(editor.path("target/editor/work/01-twice/generated/src/main.rs").is_file());
+    assert!(
+        editor
+            .path("target/editor/work/01-twice/generated/src/main.rs")
+            .is_file()
+    );
 }

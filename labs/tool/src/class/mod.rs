@@ -110,7 +110,8 @@ pub fn grade(course: &Course, plan: &Plan, stop: &Stop, show: &(dyn Fn(&News<'_>
     let mut open = Vec::new();
     for (at, submission) in found.iter().enumerate() {
         let fingerprint = graders.fingerprint(submission);
-        let known = remembered(plan, submission).filter(|told| told.fingerprint == fingerprint && told.outcome != Outcome::NotGraded);
+        let known = remembered(plan, submission)
+            .filter(|told| told.fingerprint == fingerprint && told.outcome != Outcome::NotGraded);
         if known.is_none() {
             open.push((at, fingerprint));
         }
@@ -136,7 +137,10 @@ pub fn grade(course: &Course, plan: &Plan, stop: &Stop, show: &(dyn Fn(&News<'_>
         for slot in 0..plan.jobs.max(1) {
             let (told, queue, trouble, found, stop) = (&told, &queue, &trouble, &found, &stop);
             scope.spawn(move || {
-                while let Some((at, fingerprint)) = held(queue).next() {
+                loop {
+                    // The others take theirs meanwhile.
+                    let next = held(queue).next();
+                    let Some((at, fingerprint)) = next else { return };
                     let submission = &found[*at];
                     show(&News::Takes(submission));
                     let one = match one(course, plan, submission, fingerprint, slot, stop) {
@@ -201,7 +205,9 @@ fn confines(course: &Course, stop: &Stop) -> Result<()> {
     let mut command = job::command(course.root.join("scripts/confine"));
     command.arg("--works");
     let mut said = Vec::new();
-    let end = job::run(command, &Limits::default(), None, stop, |line| said.push(line.to_owned()))?;
+    let end = job::run(command, &Limits::default(), None, stop, |line| {
+        said.push(line.to_owned())
+    })?;
     if end.success() {
         return Ok(());
     }
@@ -221,7 +227,16 @@ impl Graders {
     fn read(course: &Course) -> Result<Self> {
         let mut common = Inputs::read(&course.root)?.fingerprint();
         let this = std::env::current_exe().at("find", Path::new("this program"))?;
-        let scripts = ["vm", "vm-init", "confine", "in-root", "module-build", "lib.sh", "machine-qemu", "machine-bochs"];
+        let scripts = [
+            "vm",
+            "vm-init",
+            "confine",
+            "in-root",
+            "module-build",
+            "lib.sh",
+            "machine-qemu",
+            "machine-bochs",
+        ];
         let scripts = scripts.map(|name| course.root.join("scripts").join(name));
         for path in scripts.into_iter().chain([course.root.join("Makefile"), this]) {
             common.push_str(&fingerprint(&fs::read(&path).unwrap_or_default()));
@@ -282,7 +297,14 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Grades one submission, and writes what is known of it.
-fn one(course: &Course, plan: &Plan, submission: &Submission, fingerprint: &str, slot: usize, stop: &Stop) -> Result<Told> {
+fn one(
+    course: &Course,
+    plan: &Plan,
+    submission: &Submission,
+    fingerprint: &str,
+    slot: usize,
+    stop: &Stop,
+) -> Result<Told> {
     let begun = Instant::now();
     let lab = submission.lab.as_deref().and_then(|name| course.find(name).ok());
     let mut told = Told {
@@ -334,7 +356,11 @@ impl Finding {
         match self {
             Self::Grade(grade) => {
                 told.points = grade.points;
-                told.outcome = if grade.trouble.is_some() { Outcome::NotBuilt } else { Outcome::Graded };
+                told.outcome = if grade.trouble.is_some() {
+                    Outcome::NotBuilt
+                } else {
+                    Outcome::Graded
+                };
                 told.reason = grade.trouble.as_deref().map(summary::gist);
                 told.grade = Some(*grade);
             }
@@ -351,7 +377,15 @@ impl Finding {
 }
 
 /// Lets a process of its own grade a submission.
-fn work(course: &Course, plan: &Plan, submission: &Submission, lab: &Lab, text: &str, slot: usize, stop: &Stop) -> Result<Finding> {
+fn work(
+    course: &Course,
+    plan: &Plan,
+    submission: &Submission,
+    lab: &Lab,
+    text: &str,
+    slot: usize,
+    stop: &Stop,
+) -> Result<Finding> {
     let logs = plan.out.join("logs").join(place(submission));
     let work = plan.out.join("work").join(place(submission));
     for directory in [&logs, &work] {
@@ -378,8 +412,8 @@ fn work(course: &Course, plan: &Plan, submission: &Submission, lab: &Lab, text: 
         .arg(&chapter)
         .arg("--dir")
         .arg(&logs)
-        .arg("--system")
-        .arg(work.join("system"))
+        .arg("--confined")
+        .arg(work.join("confined"))
         .arg("--memory")
         .arg(&plan.memory)
         .arg("--user")
@@ -397,12 +431,16 @@ fn work(course: &Course, plan: &Plan, submission: &Submission, lab: &Lab, text: 
     };
     let mut finding = None;
     let mut last = String::new();
-    let end = job::run(command, &limits, Some(&logs.join("grader.log")), stop, |line| {
-        match line.strip_prefix(worker::FINDING).map(serde_json::from_str) {
+    let end = job::run(
+        command,
+        &limits,
+        Some(&logs.join("grader.log")),
+        stop,
+        |line| match line.strip_prefix(worker::FINDING).map(serde_json::from_str) {
             Some(Ok(found)) => finding = Some(found),
             _ => line.clone_into(&mut last),
-        }
-    })?;
+        },
+    )?;
     if !plan.keep {
         // A system is a few hundred megabytes.
         fs::remove_dir_all(&work).at("remove", &work)?;
@@ -410,8 +448,8 @@ fn work(course: &Course, plan: &Plan, submission: &Submission, lab: &Lab, text: 
     Ok(match (finding, end) {
         (Some(finding), End::Exited(_)) => finding,
         (_, End::TooLong) => Finding::Nothing(format!(
-            "it was not graded in {} minutes; does something in it wait, or compute, forever?",
-            plan.time.as_secs() / 60
+            "it was not graded in {} s; does something in it wait, or compute, forever?",
+            plan.time.as_secs()
         )),
         (_, end) => Finding::Nothing(format!("the grader itself did not survive it ({end:?}): {last}")),
     })
@@ -426,7 +464,10 @@ fn note_what_is_identical(course: &Course, found: &[Submission], told: &mut [Tol
     let mut groups: BTreeMap<(Option<&str>, String), Vec<usize>> = BTreeMap::new();
     for (at, submission) in found.iter().enumerate() {
         if let Ok(text) = &submission.text {
-            groups.entry((submission.lab.as_deref(), plain(text))).or_default().push(at);
+            groups
+                .entry((submission.lab.as_deref(), plain(text)))
+                .or_default()
+                .push(at);
         }
     }
     for ((lab, print), group) in groups {

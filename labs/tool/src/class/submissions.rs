@@ -63,12 +63,19 @@ pub fn find(course: &Course, directory: &Path, only: Option<&Lab>) -> Result<Vec
         } else if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
             // A file beside the chapters may be anybody's; a link or a pipe is somebody's attempt to hand in.
             let student = Path::new(&name).file_stem().unwrap_or(&name).to_owned();
-            found.push(unfit(&student, only, entry.path(), "it is neither a file NAME.md nor a directory".to_owned()));
+            found.push(unfit(
+                &student,
+                only,
+                entry.path(),
+                "it is neither a file NAME.md nor a directory".to_owned(),
+            ));
         }
     }
     if found.is_empty() {
-        return Err(Trouble::other(format!("there is no submission in {}", directory.display()))
-            .help("each is a file NAME.md, or a directory NAME with chapters called as in labs/"));
+        return Err(
+            Trouble::other(format!("there is no submission in {}", directory.display()))
+                .help("each is a file NAME.md, or a directory NAME with chapters called as in labs/"),
+        );
     }
     Ok(found)
 }
@@ -140,7 +147,10 @@ fn of_directory(course: &Course, path: &Path, name: &OsStr, only: Option<&Lab>) 
                     0 => continue,
                     1 => like.remove(0),
                     _ => {
-                        let why = format!("there are {} chapters for this lab, and none is called {wanted}", like.len());
+                        let why = format!(
+                            "there are {} chapters for this lab, and none is called {wanted}",
+                            like.len()
+                        );
                         found.push(unfit(name, Some(lab), path.to_owned(), why));
                         break;
                     }
@@ -154,7 +164,12 @@ fn of_directory(course: &Course, path: &Path, name: &OsStr, only: Option<&Lab>) 
     }
     if found.is_empty() {
         let wanted = only.map_or_else(|| "NN-name.md".to_owned(), |lab| format!("{}.md", lab.name));
-        found.push(unfit(name, only, path.to_owned(), format!("there is no {wanted} in it")));
+        found.push(unfit(
+            name,
+            only,
+            path.to_owned(),
+            format!("there is no {wanted} in it"),
+        ));
     }
     found
 }
@@ -223,7 +238,8 @@ fn names(name: &OsStr) -> (String, String) {
 
 /// Whether a character can be printed without moving the cursor, turning the direction of writing or the like.
 fn is_harmless(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    !c.is_control()
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -261,7 +277,13 @@ mod tests {
         let found = find(&course(), dir.path(), None).unwrap();
         let told: Vec<_> = found
             .iter()
-            .map(|one| (one.student.as_str(), one.lab.as_deref().unwrap_or("-"), one.text.as_deref().unwrap_or("!")))
+            .map(|one| {
+                (
+                    one.student.as_str(),
+                    one.lab.as_deref().unwrap_or("-"),
+                    one.text.as_deref().unwrap_or("!"),
+                )
+            })
             .collect();
         assert_eq!(
             told,
@@ -310,7 +332,10 @@ mod tests {
             ("pipe", "no file"),
             ("of", "link"),
         ] {
-            assert!(told.iter().any(|(name, told)| *name == student && told.contains(why)), "{student}: {told:?}");
+            assert!(
+                told.iter().any(|(name, told)| *name == student && told.contains(why)),
+                "{student}: {told:?}"
+            );
         }
         assert_eq!(told.len(), 8);
     }
@@ -322,10 +347,22 @@ mod tests {
         let (shown, id) = names("Jürgen \u{202e}x\n\x1b[2J".as_bytes());
         assert!(!shown.contains(['\n', '\x1b', '\u{202e}']) && shown.starts_with("Jürgen "));
         assert!(id.starts_with("J_rgen__x") && id.bytes().all(|b| b.is_ascii_graphic() && b != b'/'));
-        let mut all: Vec<String> = [&b"\xff"[..], b"\xfe", b"_", b"-rf", b"..", b"=1+1", b"$(x)", b"a b", b"a_b", &[b'x'; 200], &[b'x'; 201]]
-            .iter()
-            .map(|name| names(name).1)
-            .collect();
+        let mut all: Vec<String> = [
+            &b"\xff"[..],
+            b"\xfe",
+            b"_",
+            b"-rf",
+            b"..",
+            b"=1+1",
+            b"$(x)",
+            b"a b",
+            b"a_b",
+            &[b'x'; 200],
+            &[b'x'; 201],
+        ]
+        .iter()
+        .map(|name| names(name).1)
+        .collect();
         assert!(all.iter().all(|id| !id.starts_with(['.', '-']) && id.len() < 60));
         all.sort();
         all.dedup();

@@ -25,6 +25,10 @@ pub fn gist(shown: &str) -> String {
     let mut lines = plain.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.clone().next().unwrap_or_default();
     let stopped = plain.lines().rev().find_map(|line| line.strip_prefix("confine: "));
+    // Rust's compiler, which ends with a page about itself then.
+    if let Some(line) = plain.lines().find(|line| line.starts_with("memory allocation of ")) {
+        return format!("the compiler had no memory left: {line}");
+    }
     let line = match stopped {
         Some(stopped) => stopped,
         // What follows says why.
@@ -49,16 +53,35 @@ fn outcome(told: &Told) -> &'static str {
 #[must_use]
 pub fn table(told: &[Told]) -> String {
     let student = |told: &Told| told.student.chars().take(30).collect::<String>();
-    let lab = |told: &Told| told.lab.clone().unwrap_or_else(|| "?".to_owned()).chars().take(2).collect::<String>();
-    let longest = told.iter().map(|one| student(one).chars().count()).max().unwrap_or_default().max(7);
-    let mut out = format!("\n  {}\n", styled(DIM, format_args!("{:<longest$}  lab  points", "student")));
+    let lab = |told: &Told| {
+        told.lab
+            .clone()
+            .unwrap_or_else(|| "?".to_owned())
+            .chars()
+            .take(2)
+            .collect::<String>()
+    };
+    let longest = told
+        .iter()
+        .map(|one| student(one).chars().count())
+        .max()
+        .unwrap_or_default()
+        .max(7);
+    let mut out = format!(
+        "\n  {}\n",
+        styled(DIM, format_args!("{:<longest$}  lab  points", "student"))
+    );
     for one in told {
         let style = match one.outcome {
             Outcome::Graded if one.points == one.of => GOOD,
             Outcome::Graded => OPEN,
             _ => BAD,
         };
-        let mut why = one.reason.clone().map(|reason| format!("{}: {reason}", outcome(one))).unwrap_or_default();
+        let mut why = one
+            .reason
+            .clone()
+            .map(|reason| format!("{}: {reason}", outcome(one)))
+            .unwrap_or_default();
         if why.is_empty() {
             why = failed(one);
         }
@@ -66,10 +89,22 @@ pub fn table(told: &[Told]) -> String {
             let _ = write!(why, "{}{note}", if why.is_empty() { "" } else { "; " });
         }
         let points = format!("{:>3}/{:<3}", one.points, one.of);
-        let _ = writeln!(out, "  {:<longest$}  {:<3}  {}  {why}", student(one), lab(one), styled(style, points));
+        let _ = writeln!(
+            out,
+            "  {:<longest$}  {:<3}  {}  {why}",
+            student(one),
+            lab(one),
+            styled(style, points)
+        );
     }
-    let graded: Vec<&Told> = told.iter().filter(|one| one.of > 0 && one.outcome != Outcome::NotGraded).collect();
-    let percent: u64 = graded.iter().map(|one| u64::from(one.points) * 100 / u64::from(one.of)).sum();
+    let graded: Vec<&Told> = told
+        .iter()
+        .filter(|one| one.of > 0 && one.outcome != Outcome::NotGraded)
+        .collect();
+    let percent: u64 = graded
+        .iter()
+        .map(|one| u64::from(one.points) * 100 / u64::from(one.of))
+        .sum();
     if let Some(mean) = percent.checked_div(graded.len() as u64) {
         let full = graded.iter().filter(|one| one.points == one.of).count();
         let _ = writeln!(
@@ -79,7 +114,10 @@ pub fn table(told: &[Told]) -> String {
         );
     }
     for (kind, says) in [
-        (Outcome::NotGraded, "could not be graded here; make grade-all tries again"),
+        (
+            Outcome::NotGraded,
+            "could not be graded here; make grade-all tries again",
+        ),
         (Outcome::Unclear, "should be looked at by somebody"),
     ] {
         let number = told.iter().filter(|one| one.outcome == kind).count();
@@ -105,7 +143,7 @@ fn failed(told: &Told) -> String {
 pub fn csv(told: &[Told]) -> String {
     let mut out = String::from("student,lab,points,of,percent,outcome,failed,reason,notes,seconds\n");
     for one in told {
-        let percent = if one.of == 0 { 0 } else { one.points * 100 / one.of };
+        let percent = (one.points * 100).checked_div(one.of).unwrap_or_default();
         let cells = [
             one.student.clone(),
             one.lab.clone().unwrap_or_default(),
@@ -128,7 +166,11 @@ pub fn csv(told: &[Told]) -> String {
 /// A cell that a spreadsheet shows, and neither computes nor looks up elsewhere, whatever a student is called.
 fn cell(text: &str) -> String {
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
-    let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text };
+    let text = if text.starts_with(['=', '+', '-', '@']) {
+        format!("'{text}")
+    } else {
+        text
+    };
     if text.contains(['"', ',', ';']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
@@ -178,8 +220,16 @@ pub fn student(course: &Course, told: &[&Told], logs: &Path) -> String {
     let mut out = format!("# {}\n", escaped(name));
     for one in told {
         let lab = one.lab.as_deref().and_then(|lab| course.find(lab).ok());
-        let title = lab.map_or_else(|| "No lab".to_owned(), |lab| format!("Lab {}: {}", lab.number, lab.title));
-        let _ = write!(out, "\n## {title}\n\n**{} of {}**", one.points, count(one.of as usize, "point"));
+        let title = lab.map_or_else(
+            || "No lab".to_owned(),
+            |lab| format!("Lab {}: {}", lab.number, lab.title),
+        );
+        let _ = write!(
+            out,
+            "\n## {title}\n\n**{} of {}**",
+            one.points,
+            count(one.of as usize, "point")
+        );
         match &one.reason {
             Some(reason) => {
                 let _ = writeln!(out, ": {}, since {}", outcome(one), escaped(reason));
@@ -191,7 +241,7 @@ pub fn student(course: &Course, told: &[&Told], logs: &Path) -> String {
         }
         let Some(grade) = &one.grade else { continue };
         if let Some(trouble) = &grade.trouble {
-            out.push_str("\nAll that was said:\n\n");
+            out.push_str("\nAll that was said:\n");
             out.push_str(&quoted(&report::plain(trouble), usize::MAX));
             continue;
         }
@@ -203,12 +253,22 @@ pub fn student(course: &Course, told: &[&Told], logs: &Path) -> String {
                 State::Failed => "**failed**",
                 State::Waiting => "after another",
             };
-            let _ = writeln!(out, "| {} | {}/{} | {state} |", escaped(&mark.name), mark.points, mark.of);
+            let _ = writeln!(
+                out,
+                "| {} | {}/{} | {state} |",
+                escaped(&mark.name),
+                mark.points,
+                mark.of
+            );
         }
-        for mark in grade.tests.iter().filter(|mark| matches!(mark.state, State::Failed | State::Partly)) {
+        for mark in grade
+            .tests
+            .iter()
+            .filter(|mark| matches!(mark.state, State::Failed | State::Partly))
+        {
             let _ = write!(out, "\n### {}\n\n{}\n", escaped(&mark.name), escaped(&mark.shows));
             if let Some(task) = mark.task.and_then(|number| lab?.task(number)) {
-                let _ = write!(out, "It belongs to task {}, {}.\n\n", task.number, escaped(&task.title));
+                let _ = writeln!(out, "It belongs to task {}, {}.", task.number, escaped(&task.title));
             }
             for why in &mark.why {
                 let why = report::plain(why);
@@ -224,8 +284,14 @@ pub fn student(course: &Course, told: &[&Told], logs: &Path) -> String {
         if one.points < one.of {
             for log in &grade.logs {
                 let name = log.file_name().unwrap_or_default().to_string_lossy();
-                let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-                let _ = write!(out, "\nThe end of {name} (all of it: {}):\n\n", log.strip_prefix(logs).unwrap_or(log).display());
+                let text = fs::read(log)
+                    .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                    .unwrap_or_default();
+                let _ = write!(
+                    out,
+                    "\nThe end of {name} (all of it: {}):\n",
+                    log.strip_prefix(logs).unwrap_or(log).display()
+                );
                 out.push_str(&quoted(&report::plain(&text), LINES));
             }
         }
@@ -237,7 +303,8 @@ pub fn student(course: &Course, told: &[&Told], logs: &Path) -> String {
 fn quoted(text: &str, most: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(most);
-    let mut out = String::new();
+    // A paragraph must not go on as one.
+    let mut out = String::from("\n");
     for line in &lines[from..] {
         let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
         out.push_str(format!("    {line}").trim_end());
@@ -271,7 +338,10 @@ pub fn write(course: &Course, told: &[Told], out: &Path) -> Result<()> {
         students.entry(&one.id).or_default().push(one);
     }
     for (id, told) in students {
-        super::write(&out.join("reports").join(format!("{id}.md")), &student(course, &told, out))?;
+        super::write(
+            &out.join("reports").join(format!("{id}.md")),
+            &student(course, &told, out),
+        )?;
     }
     Ok(())
 }
@@ -302,9 +372,16 @@ mod tests {
 
     #[test]
     fn the_gist_is_the_sentence_that_counts() {
-        assert_eq!(gist("  Compiling x\n\x1b[31merror[E1]\x1b[0m: no\n  at y\n"), "error[E1]: no");
-        assert_eq!(gist("error: this chapter is not built:\n  it writes Makefile\n"), "it writes Makefile");
+        assert_eq!(
+            gist("  Compiling x\n\x1b[31merror[E1]\x1b[0m: no\n  at y\n"),
+            "error[E1]: no"
+        );
+        assert_eq!(
+            gist("error: this chapter is not built:\n  it writes Makefile\n"),
+            "it writes Makefile"
+        );
         assert_eq!(gist("error: x\nconfine: stopped after 3 s\n"), "stopped after 3 s");
+        assert!(gist("memory allocation of 8 bytes failed\nerror: could not compile\n").contains("no memory left"));
         assert_eq!(gist(""), "");
     }
 
@@ -341,9 +418,16 @@ mod tests {
         });
         let report = student(&course, &[&one], Path::new("/"));
         assert!(report.starts_with("# \\<b\\>\\*x\\*\n"), "{report}");
-        assert!(report.contains("\n    the sum\n      expected: 1\n      found:    2\n    ```\n    # full marks\n"), "{report}");
+        assert!(
+            report.contains("\n    the sum\n      expected: 1\n      found:    2\n    ```\n    # full marks\n"),
+            "{report}"
+        );
         assert!(report.contains("| answers | 0/3 | **failed** |"));
-        assert!(!report.lines().any(|line| line.starts_with("```") || line == "# full marks"));
+        assert!(
+            !report
+                .lines()
+                .any(|line| line.starts_with("```") || line == "# full marks")
+        );
         let table = report::plain(&table(&[one]));
         assert!(table.contains("<b>*x*   01     1/10   answers"), "{table}");
     }

@@ -26,8 +26,8 @@ pub struct One {
     pub chapter: PathBuf,
     /// Where the logs go. Nobody who is confined may write there.
     pub dir: PathBuf,
-    /// Where the system is built and booted: all that the confined may write to.
-    pub system: PathBuf,
+    /// Where the system is built and booted: all that who is confined may write to.
+    pub confined: PathBuf,
     /// What they may have of memory.
     pub memory: String,
     /// Who they are.
@@ -49,9 +49,9 @@ pub fn run(course: &Course, lab: &Lab, one: &One, stop: &Stop) -> Result<Finding
         path: Course::chapter(lab),
         text,
     };
-    fs::create_dir_all(&one.system).at("create", &one.system)?;
+    fs::create_dir_all(&one.confined).at("create", &one.confined)?;
     // Where the VM's logs go, and where the Launcher is compiled: with the libraries that the book's own was compiled with.
-    let vm = one.system.join("vm");
+    let vm = one.confined.join("vm");
     fs::create_dir_all(&vm).at("create", &vm)?;
     seed(course, one, stop)?;
     let verdict = one.dir.join("verdict");
@@ -70,22 +70,26 @@ pub fn run(course: &Course, lab: &Lab, one: &One, stop: &Stop) -> Result<Finding
         setting.within = within(course, one, &verdict);
         setting.vm_logs = Some(vm);
     }
-    let graded = grade::grade_in(course, lab, &submission, &one.system, &one.dir, None, &setting);
+    let system = one.confined.join("system");
+    let graded = grade::grade_in(course, lab, &submission, &system, &one.dir, None, &setting);
     // Where nobody was confined though somebody should have been, nothing can be said of the chapter.
     let verdict = fs::read_to_string(&verdict).unwrap_or_default();
     match graded {
         Err(Trouble::Stopped) => Err(Trouble::Stopped),
         Err(trouble) => Ok(Finding::Machine(trouble.to_string())),
-        Ok(grade) if !one.unconfined && verdict.trim() == "not begun" => {
-            Ok(Finding::Machine(grade.trouble.unwrap_or_else(|| "nothing can be confined here".to_owned())))
-        }
+        Ok(_) if !one.unconfined && verdict.trim() == "not begun" => Ok(Finding::Machine(
+            "scripts/confine could not confine it; grader.log and build.log say why".to_owned(),
+        )),
+        Ok(_) if !one.unconfined && verdict.trim() == "room" => Ok(Finding::Machine(
+            "there is less than a gigabyte left on this machine's disk".to_owned(),
+        )),
         Ok(grade) => Ok(Finding::Grade(Box::new(grade))),
     }
 }
 
 /// Puts the libraries that the book's own Launcher was compiled with where this one is compiled. Without them it only takes longer.
 fn seed(course: &Course, one: &One, stop: &Stop) -> Result<()> {
-    let built = one.system.join("built");
+    let built = one.confined.join("built");
     fs::create_dir_all(&built).at("create", &built)?;
     for directory in ["release", "x86_64-unknown-linux-gnu"] {
         let from = course.root.join("target").join(directory);
@@ -113,9 +117,10 @@ fn within(course: &Course, one: &One, verdict: &std::path::Path) -> Vec<OsString
         say("--hide", path.into());
     }
     let mut built = OsString::from("BUILT=");
-    built.push(one.system.join("built"));
+    built.push(one.confined.join("built"));
     say("--set", built);
+    words.extend(["--in".into(), course.root.clone().into()]);
     words.extend(["--at".into(), course.root.join("target/vm").into(), "vm".into()]);
-    words.push(one.system.clone().into());
+    words.push(one.confined.clone().into());
     words
 }

@@ -21,14 +21,20 @@ pub fn start(context: &Context, which: &Which) -> Result<Status> {
     context.remember(|progress| {
         progress.work_on(lab);
     })?;
-    anstream::println!("{}", styled(BOLD, format_args!("Lab {}: {} ({})", lab.number, lab.title, lab.time)));
+    anstream::println!(
+        "{}",
+        styled(BOLD, format_args!("Lab {}: {} ({})", lab.number, lab.title, lab.time))
+    );
     if there {
         anstream::println!("Your chapter is {}", styled(GOOD, &path));
     } else {
         anstream::println!(
             "Your chapter is there already, and stays as it is: {}\n{}",
             styled(GOOD, &path),
-            styled(DIM, format_args!("make lab-reset LAB={} would put it aside and begin anew.", lab.number))
+            styled(
+                DIM,
+                format_args!("make lab-reset LAB={} would put it aside and begin anew.", lab.number)
+            )
         );
     }
     anstream::print!("{}", what_next(lab));
@@ -56,7 +62,9 @@ fn write_new(path: &Path, text: &str) -> Result<bool> {
     match fs::File::create_new(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         other => {
-            other.and_then(|mut file| file.write_all(text.as_bytes())).at("write", path)?;
+            other
+                .and_then(|mut file| file.write_all(text.as_bytes()))
+                .at("write", path)?;
             Ok(true)
         }
     }
@@ -121,7 +129,10 @@ pub fn solution(context: &Context, options: &SolutionOptions) -> Result<Status> 
             "the solution of lab {} is for those who have passed all its tests",
             lab.number
         ))
-        .help(format!("make hint LAB={} helps on the way; make grade LAB={} tests", lab.number, lab.number))
+        .help(format!(
+            "make hint LAB={} helps on the way; make grade LAB={} tests",
+            lab.number, lab.number
+        ))
         .help("teachers: TEACHER=1"));
     }
     let path = context.course.work().join(format!("{}.solution.md", lab.name));

@@ -29,8 +29,8 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// How many minutes one submission may take
-    #[arg(long, value_name = "MINUTES", default_value_t = 40)]
-    time: u64,
+    #[arg(long, value_name = "MINUTES", default_value_t = 40.0)]
+    time: f64,
     /// How much memory one submission's compiler and VM may use
     #[arg(long, value_name = "SIZE", default_value = "3G")]
     memory: String,
@@ -53,7 +53,9 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
         }
     };
     if out.starts_with(&directory) || directory.starts_with(&out) {
-        return Err(Trouble::other("what is said of the submissions cannot lie among them").help("OUT=another directory"));
+        return Err(
+            Trouble::other("what is said of the submissions cannot lie among them").help("OUT=another directory")
+        );
     }
     needs_built(context)?;
     let plan = Plan {
@@ -61,7 +63,8 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
         out,
         lab: options.lab.clone().filter(|lab| !lab.is_empty()),
         jobs: options.jobs,
-        time: Duration::from_secs(options.time * 60),
+        time: Duration::try_from_secs_f64(options.time * 60.0)
+            .map_err(|error| Trouble::other(format!("--time {}: {error}", options.time)))?,
         memory: options.memory.clone(),
         unconfined: options.unconfined,
         keep: options.keep,
@@ -104,7 +107,11 @@ struct State {
 
 impl Progress {
     fn new() -> Self {
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::new(0)
+        } else {
+            ProgressBar::hidden()
+        };
         if let Ok(style) = ProgressStyle::with_template("  {bar:24.green/dim} {pos}/{len} {msg}") {
             bar.set_style(style.progress_chars("━━╌"));
         }
@@ -127,7 +134,11 @@ impl Progress {
             News::Begins { all, known } => {
                 (state.all, state.known) = (*all, *known);
                 self.bar.set_length(*all as u64);
-                let again = if *known > 0 { format!(", {known} of them graded already") } else { String::new() };
+                let again = if *known > 0 {
+                    format!(", {known} of them graded already")
+                } else {
+                    String::new()
+                };
                 self.line(&format!("{}{again}", count(*all, "submission")));
             }
             News::Takes(submission) => state.running.push(submission.student.clone()),
@@ -138,7 +149,8 @@ impl Progress {
             }
         }
         self.bar.set_position((state.known + state.done) as u64);
-        self.bar.set_message(format!("{}  {}", state.left(), styled(DIM, state.running.join(", "))));
+        self.bar
+            .set_message(format!("{}  {}", state.left(), styled(DIM, state.running.join(", "))));
     }
 
     fn line(&self, text: &str) {
@@ -159,10 +171,17 @@ impl State {
         };
         let points = styled(style, format_args!("{:>3}/{:<3}", told.points, told.of));
         let lab = told.lab.as_deref().unwrap_or("?");
-        let why = told.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let why = told
+            .reason
+            .as_deref()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
         let place = format!("{}/{}", self.known + self.done, self.all);
         let left = styled(DIM, self.left());
-        format!("  {place:>7}  {points} {} ({lab}, {} s){why}  {left}", told.student, told.seconds)
+        format!(
+            "  {place:>7}  {points} {} ({lab}, {} s){why}  {left}",
+            told.student, told.seconds
+        )
     }
 
     /// About how long the rest takes, if it goes on like this.
@@ -190,7 +209,7 @@ pub struct OneOptions {
     #[arg(long)]
     dir: PathBuf,
     #[arg(long)]
-    system: PathBuf,
+    confined: PathBuf,
     #[arg(long)]
     memory: String,
     #[arg(long)]
@@ -206,7 +225,7 @@ pub fn one(context: &Context, options: &OneOptions) -> Result<Status> {
     let one = One {
         chapter: options.chapter.clone(),
         dir: options.dir.clone(),
-        system: options.system.clone(),
+        confined: options.confined.clone(),
         memory: options.memory.clone(),
         user: options.user,
         hide: options.hide.clone(),
@@ -218,4 +237,3 @@ pub fn one(context: &Context, options: &OneOptions) -> Result<Status> {
     println!("{}{text}", worker::FINDING);
     Ok(Status::Fine)
 }
-

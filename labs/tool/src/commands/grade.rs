@@ -68,7 +68,14 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
 fn grade(context: &Context, lab: &Lab, submission: &Submission, dir: &Path) -> Result<Grade> {
     needs_built(context)?;
     let bar = Bar::new(lab.rows.iter().filter(|row| row.name != THE_CHAPTER).count());
-    let grade = lab::grade::grade(&context.course, lab, submission, dir, None, &setting(&context.stop, &bar));
+    let grade = lab::grade::grade(
+        &context.course,
+        lab,
+        submission,
+        dir,
+        None,
+        &setting(&context.stop, &bar),
+    );
     bar.end();
     grade
 }
@@ -78,6 +85,9 @@ fn next(lab: &Lab, grade: &Grade) -> String {
     let id = lab.number;
     if grade.is_full() {
         return format!("That is all of it. `make lab-solution LAB={id}` shows how somebody else did it.\n");
+    }
+    if grade.trouble.is_some() {
+        return String::new();
     }
     match grade.first_missing().and_then(|mark| mark.task) {
         Some(task) => format!("\nThe next hint: make hint LAB={id} TASK={task}\n"),

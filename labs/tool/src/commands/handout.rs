@@ -27,7 +27,9 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
     let root = &context.course.root;
     let to = std::path::absolute(&options.dir).at("find", &options.dir)?;
     if fs::read_dir(&to).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Trouble::other(format!("{} is not empty", to.display())).help("name a directory that is not there yet"));
+        return Err(
+            Trouble::other(format!("{} is not empty", to.display())).help("name a directory that is not there yet")
+        );
     }
     let files = files(root)?;
     let mut copied = 0;
@@ -64,7 +66,9 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
 /// The files of the repository: those that git knows, or all that nobody has built.
 fn files(root: &Path) -> Result<Vec<String>> {
     let mut git = job::command("git");
-    git.arg("-C").arg(root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    git.arg("-C")
+        .arg(root)
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let mut files: Vec<String> = match git.output() {
         Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
             .split('\0')
@@ -112,7 +116,14 @@ mod tests {
     fn without_git_what_was_built_is_left_out() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
-        for path in ["a.md", "target/x", "labs/tool/a.rs", "generated/README.md", "generated/b.rs", "tests/vm/target/y"] {
+        for path in [
+            "a.md",
+            "target/x",
+            "labs/tool/a.rs",
+            "generated/README.md",
+            "generated/b.rs",
+            "tests/vm/target/y",
+        ] {
             let path = root.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();

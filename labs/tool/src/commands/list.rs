@@ -14,7 +14,11 @@ use crate::{Context, Status};
 pub fn text(context: &Context) -> Result<String> {
     let progress = Progress::read(&context.course.work())?;
     let labs = &context.course.labs;
-    let longest = labs.iter().map(|lab| lab.title.chars().count()).max().unwrap_or_default();
+    let longest = labs
+        .iter()
+        .map(|lab| lab.title.chars().count())
+        .max()
+        .unwrap_or_default();
     let mut out = String::new();
     let (mut points, mut all) = (0, 0);
     for lab in labs {
@@ -28,7 +32,10 @@ pub fn text(context: &Context) -> Result<String> {
             lab.title.clone()
         };
         let room = width().saturating_sub(longest + 42);
-        let next: String = next_step(lab, &reached, has_chapter).chars().take(room.max(16)).collect();
+        let next: String = next_step(lab, &reached, has_chapter)
+            .chars()
+            .take(room.max(16))
+            .collect();
         let _ = writeln!(
             out,
             "{} {:>2}  {title}{space}  {:<10}  {} {:>2}/{:<2}  {}",

@@ -25,6 +25,10 @@ pub struct Options {
 
 /// `lab prove`.
 pub fn run(context: &Context, options: &Options) -> Result<Status> {
+    if !context.course.labs.iter().any(lab::lab::Lab::has_solution) {
+        anstream::eprintln!("There is nothing to prove: this is a copy for students, without solutions.");
+        return Ok(Status::Fine);
+    }
     needs_built(context)?;
     let labs = if options.labs.is_empty() {
         context.course.labs.iter().collect()
@@ -59,7 +63,11 @@ fn shown(proof: &Proof, libtest: bool) -> String {
     let name = &proof.name;
     match (&proof.wrong, libtest) {
         (None, false) => format!("{} {name}\n", styled(GOOD, "ok")),
-        (Some(why), false) => format!("{} {name}: {}\n", styled(BAD, "FAIL"), why.trim_end().replace('\n', "\n    ")),
+        (Some(why), false) => format!(
+            "{} {name}: {}\n",
+            styled(BAD, "FAIL"),
+            why.trim_end().replace('\n', "\n    ")
+        ),
         (None, true) => format!("test {name} ... ok\n"),
         (Some(why), true) => format!("test {name} ... FAILED\n{}\n", plain(why.trim_end())),
     }
@@ -76,7 +84,10 @@ mod tests {
             wrong: wrong.map(str::to_owned),
         };
         assert_eq!(plain(&shown(&proof(None), false)), "ok lab/01/solution\n");
-        assert_eq!(plain(&shown(&proof(Some("a\nb\n")), false)), "FAIL lab/01/solution: a\n    b\n");
+        assert_eq!(
+            plain(&shown(&proof(Some("a\nb\n")), false)),
+            "FAIL lab/01/solution: a\n    b\n"
+        );
         assert_eq!(shown(&proof(None), true), "test lab/01/solution ... ok\n");
         assert_eq!(shown(&proof(Some("a")), true), "test lab/01/solution ... FAILED\na\n");
     }

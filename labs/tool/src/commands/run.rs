@@ -14,7 +14,13 @@ pub fn run(context: &Context, which: &Which) -> Result<Status> {
     let submission = context.submission(lab)?;
     needs_built(context)?;
     let bar = Bar::new(0);
-    let built = grade::build(&context.course, &submission, &context.course.target(lab), &setting(&context.stop, &bar));
+    let built = grade::build(
+        &context.course,
+        lab,
+        &submission,
+        &context.course.target(lab),
+        &setting(&context.stop, &bar),
+    );
     bar.end();
     let (_, system) = built?;
     let program = context.course.root.join("scripts/vm");

@@ -19,7 +19,11 @@ pub fn has_colours() -> bool {
 /// How many characters fit into a line.
 pub fn width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let terminal = || console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    let terminal = || {
+        console::Term::stdout()
+            .size_checked()
+            .map(|(_, columns)| usize::from(columns))
+    };
     columns.or_else(terminal).unwrap_or(100).clamp(40, 120)
 }
 
@@ -82,11 +86,20 @@ impl Bar {
 
     fn line(&self, text: &str) {
         if self.terminal {
-            let text = if has_colours() { text.to_owned() } else { lab::report::plain(text) };
+            let text = if has_colours() {
+                text.to_owned()
+            } else {
+                lab::report::plain(text)
+            };
             self.bar.println(text);
         } else {
             anstream::eprintln!("{text}");
         }
+    }
+
+    /// Prints something of more than a line, above the bar.
+    pub fn above(&self, text: &str) {
+        self.bar.suspend(|| anstream::print!("{text}"));
     }
 
     /// Takes the bar away.
@@ -110,7 +123,11 @@ pub fn setting(stop: &Stop, bar: &Arc<Bar>) -> Setting {
 pub fn small_bar(lab: &Lab, points: u32) -> String {
     let all = lab.points().max(1);
     let full = (points * 10 / all).min(10) as usize;
-    format!("{}{}", styled(GOOD, "━".repeat(full)), styled(lab::report::DIM, "╌".repeat(10 - full)))
+    format!(
+        "{}{}",
+        styled(GOOD, "━".repeat(full)),
+        styled(lab::report::DIM, "╌".repeat(10 - full))
+    )
 }
 
 /// A program that lies where make builds it.

@@ -80,8 +80,7 @@ fn listen(context: &Context, lab: &Lab, events: Sender<Event>) -> Result<notify:
     let name = format!("{}.md", lab.name);
     let work = context.course.work();
     let trouble = |error: notify::Error| {
-        Trouble::other(format!("cannot watch {}: {error}", work.display()))
-            .help("make grade does the same, once")
+        Trouble::other(format!("cannot watch {}: {error}", work.display())).help("make grade does the same, once")
     };
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // After an error, like too many events to remember, anything may have changed.
@@ -130,7 +129,9 @@ impl Keys {
                     poll(&mut fds, PollTimeout::from(100u8)).is_ok_and(|count| count > 0)
                 };
                 let mut key = [0];
-                if ready && (!stdin.read(&mut key).is_ok_and(|count| count == 1) || events.send(Event::Key(key[0])).is_err()) {
+                if ready
+                    && (!stdin.read(&mut key).is_ok_and(|count| count == 1) || events.send(Event::Key(key[0])).is_err())
+                {
                     return;
                 }
             }
@@ -196,8 +197,8 @@ impl Session<'_> {
                 }
                 Ok(Event::Key(key)) => match key {
                     b'q' => return Ok(()),
-                    b'h' => anstream::print!("\n{}", super::hint::text(self.context, self.lab, None)?),
-                    b'l' => anstream::print!("\n{}", super::list::text(self.context)?),
+                    b'h' => self.print(&super::hint::text(self.context, self.lab, None)?),
+                    b'l' => self.print(&super::list::text(self.context)?),
                     b'g' => self.want(What::All)?,
                     b'r' => self.want(What::Next)?,
                     _ => {}
@@ -206,6 +207,13 @@ impl Session<'_> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
+        }
+    }
+
+    fn print(&self, text: &str) {
+        match &self.running {
+            Some(round) => round.bar.above(&format!("\n{text}\n")),
+            None => anstream::print!("\n{text}"),
         }
     }
 
@@ -299,12 +307,16 @@ impl Session<'_> {
             Some(task) if rows.len() < lab.rows.len() => anstream::println!("Task {}: {}", task.number, task.title),
             _ => anstream::println!("All tests"),
         }
-        io::stdout().flush().at("write", std::path::Path::new("standard output"))
+        io::stdout()
+            .flush()
+            .at("write", std::path::Path::new("standard output"))
     }
 
     /// A round has ended: shows what came out, and begins the next if there is one.
     fn done(&mut self, grade: Result<Grade>) -> Result<()> {
-        let Some(round) = self.running.take() else { return Ok(()) };
+        let Some(round) = self.running.take() else {
+            return Ok(());
+        };
         round.bar.end();
         let _ = round.thread.join();
         match grade {
@@ -348,7 +360,10 @@ impl Session<'_> {
         let after = Progress::read(&self.context.course.work())?.of(lab);
         let next = hints::first_open(lab, &after).map(|task| task.number);
         if !whole && shown.trouble.is_none() && next != task && shown.points == shown.of {
-            anstream::println!("\n{}", styled(GOOD, format_args!("Task {} is done.", task.unwrap_or_default())));
+            anstream::println!(
+                "\n{}",
+                styled(GOOD, format_args!("Task {} is done.", task.unwrap_or_default()))
+            );
             // On to the next one, or to all of it.
             self.wanted = Some(What::Next);
         }
@@ -360,7 +375,10 @@ impl Session<'_> {
         if self.keys {
             anstream::println!(
                 "\n{}",
-                styled(DIM, "Save the chapter, and it begins anew.  h hint  g grade all  l list  r run again  q quit")
+                styled(
+                    DIM,
+                    "Save the chapter, and it begins anew.  h hint  g grade all  l list  r run again  q quit"
+                )
             );
         }
     }

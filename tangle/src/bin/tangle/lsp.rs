@@ -16,6 +16,9 @@ use crate::shared::{Place, Status};
 /// chapter is saved, the files are tangled to disk, where cargo finds them; files that were edited by hand are left
 /// alone and named.
 ///
+/// A text in the directory of the labs is the last chapter of a book of its own: the book with this lab behind it, tangled to a
+/// directory beside the book's own files.
+///
 /// An editor starts this command by itself. tangle's README has the settings of Neovim, Helix and VS Code.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]

@@ -153,7 +153,8 @@ impl Session {
     /// The number of the book that a question is about. Chapters that all of them have are those of the first.
     fn asked(&self, params: &Value) -> Option<usize> {
         let document: Uri = parse(params["textDocument"]["uri"].clone())?;
-        let position: Option<Position> = parse(params["position"].clone()).or_else(|| parse(params["range"]["start"].clone()));
+        let position: Option<Position> =
+            parse(params["position"].clone()).or_else(|| parse(params["range"]["start"].clone()));
         // In one view of a lab is what the other has not.
         let shown = self.books.iter().position(|book| book.shows(&document, position));
         shown.or_else(|| self.books.iter().position(|book| book.has(&document)))
