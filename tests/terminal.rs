@@ -340,7 +340,7 @@ fn a_vm_that_is_killed_is_not_said_to_take_too_long() {
     session.wait_for_text("it begins");
     session.kill("qemu-system-x86");
     let end = session.ends_at_once();
-    assert_eq!(end.status, Some(70), "{}", end.shown);
+    assert_eq!(end.status, Some(71), "{}", end.shown);
     let told = "vm: the VM ended before the command did (QEMU's status 137)";
     assert!(end.shown.contains(told), "{}", end.shown);
 }

@@ -45,7 +45,7 @@ pub struct Machine {
 
 /// What a command in the VM left behind.
 pub struct Ran {
-    /// The command's exit status, or one of `scripts/vm`'s own: 69, 70, 124.
+    /// The command's exit status, or one of `scripts/vm`'s own: 69, 70, 71, 124.
     pub status: i32,
     /// What was printed, in lines without their ends.
     pub lines: Vec<String>,
@@ -312,7 +312,7 @@ pub fn start_vm(name: &str, machine: Machine, shell: &str, input: &str, qemu_arg
 pub fn once_booted<T>(name: &str, mut attempt: impl FnMut() -> (Ran, T)) -> (Ran, T) {
     for _ in 0..2 {
         let (ran, more) = attempt();
-        if ran.status != 70 || ran.booted {
+        if ran.status != 71 || ran.booted {
             return (ran, more);
         }
         eprintln!("{name}: the kernel did not get as far as /init; once more");
