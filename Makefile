@@ -308,6 +308,6 @@ mdbook:
 serve := mdbook serve --dest-dir target/book --port $(PORT)
 with_tools = PATH="$(CURDIR)/target/debug:$$(scripts/mdbook $(MDBOOK_VERSION)):$$PATH"
 
-.PHONY: lab lab-list lab-run lab-watch grade grade-all hint lab-diff lab-reset lab-solution lab-handout lab-prove lab-tool lab-system lab-grader \
+.PHONY: lab lab-list lab-run lab-watch grade grade-all hint lab-diff lab-reset lab-solution lab-handout lab-new lab-prove lab-tool lab-system lab-grader \
 	tangle run vm debug book map serve watch test logic cases states test-debug test-bochs teeth crowd check-host bench bench-compare lint fuzz fmt cache-info clean clean-cache help \
 	payload parts launcher guest module vmtests test-modules ruler mdbook

@@ -149,6 +149,27 @@ mod tests {
     }
 
     #[test]
+    fn the_teachers_page_lists_each_lab_with_its_points() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let course = Course::open(&root).unwrap();
+        let page = fs::read_to_string(root.join("labs/README.md")).unwrap();
+        for lab in &course.labs {
+            let begins = format!(
+                "| {} | [{}]({}.md) | {} | {} |",
+                lab.number,
+                lab.title,
+                lab.name,
+                lab.time,
+                lab.points()
+            );
+            assert!(
+                page.lines().any(|line| line.starts_with(&begins)),
+                "labs/README.md: no line of its table begins with {begins}"
+            );
+        }
+    }
+
+    #[test]
     fn only_numbered_files_are_labs() {
         assert!(is_lab("01-a.md"));
         for name in ["README.md", "1-a.md", "01-a.txt", "01.md", "ab-c.md", "01-.md"] {

@@ -31,7 +31,11 @@ fn main() -> ExitCode {
     if args.iter().any(|arg| arg == "--list" || arg == "--ignored") {
         return ExitCode::SUCCESS;
     }
-    let mut filters: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !arg.starts_with('-')).collect();
+    let mut filters: Vec<&str> = args
+        .iter()
+        .map(String::as_str)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
     // All of them are called so, and building what tries them takes its time.
     if !filters.is_empty()
         && !filters
@@ -55,7 +59,13 @@ fn main() -> ExitCode {
     let mut prove = clean(top().join("target/tangle/debug/lab"));
     prove.args(["prove", "--libtest"]);
     if filters.is_empty() {
-        filters = vec!["/form", "/chapter", "/starter", "/solution", "/the-chapter--says-nothing"];
+        filters = vec![
+            "/form",
+            "/chapter",
+            "/starter",
+            "/solution",
+            "/the-chapter--says-nothing",
+        ];
     }
     for filter in filters {
         prove.arg("--only").arg(filter);

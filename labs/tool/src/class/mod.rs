@@ -158,6 +158,10 @@ pub fn grade(course: &Course, plan: &Plan, stop: &Stop, show: &(dyn Fn(&News<'_>
             });
         }
     });
+    // Who was stopped in the middle leaves hundreds of megabytes.
+    if !plan.keep && work.exists() {
+        fs::remove_dir_all(&work).at("remove", &work)?;
+    }
     if let Some(trouble) = held(&trouble).take() {
         return Err(trouble);
     }
@@ -227,18 +231,7 @@ impl Graders {
     fn read(course: &Course) -> Result<Self> {
         let mut common = Inputs::read(&course.root)?.fingerprint();
         let this = std::env::current_exe().at("find", Path::new("this program"))?;
-        let scripts = [
-            "vm",
-            "vm-init",
-            "confine",
-            "in-root",
-            "module-build",
-            "lib.sh",
-            "machine-qemu",
-            "machine-bochs",
-        ];
-        let scripts = scripts.map(|name| course.root.join("scripts").join(name));
-        for path in scripts.into_iter().chain([course.root.join("Makefile"), this]) {
+        for path in what_grades(&course.root).into_iter().chain([this]) {
             common.push_str(&fingerprint(&fs::read(&path).unwrap_or_default()));
         }
         for name in ["HOST", "MACHINE", "CPU", "SMP"] {
@@ -271,6 +264,39 @@ impl Graders {
         ];
         fingerprint(all.join("\n").as_bytes())
     }
+}
+
+/// The files of the book that decide how any lab is graded: what builds, what boots, and what all tests are made of.
+fn what_grades(root: &Path) -> Vec<PathBuf> {
+    let scripts = [
+        "confine",
+        "host",
+        "in-root",
+        "lib.sh",
+        "machine-bochs",
+        "machine-qemu",
+        "module-build",
+        "part",
+        "put",
+        "system",
+        "vm",
+        "vm-init",
+        "vm-labs",
+    ];
+    let mut files: Vec<PathBuf> = scripts.map(|name| root.join("scripts").join(name)).into();
+    files.push(root.join("Makefile"));
+    let mut open = vec![root.join("tests/vm/src")];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => open.push(entry.path()),
+                _ => files.push(entry.path()),
+            }
+        }
+    }
+    files.extend(["Cargo.toml", "Cargo.lock", "build.rs"].map(|name| root.join("tests/vm").join(name)));
+    files.sort();
+    files
 }
 
 /// A name for what belongs to one submission.
@@ -562,6 +588,18 @@ mod tests {
         assert_eq!(notes[3], ["this is the chapter as it was handed out"]);
         assert_eq!(notes[4], ["this is the lab's own solution"]);
         assert_ne!(told[0].fingerprint, told[2].fingerprint);
+    }
+
+    #[test]
+    fn what_grades_is_there_and_is_more_than_the_labs_tests() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let files = what_grades(&root);
+        for path in &files {
+            assert!(path.is_file(), "{} is not there", path.display());
+        }
+        for path in ["scripts/vm-labs", "tests/vm/src/labs.rs", "tests/vm/src/harness/mod.rs"] {
+            assert!(files.contains(&root.join(path)), "{path}");
+        }
     }
 
     #[test]

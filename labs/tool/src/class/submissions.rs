@@ -103,6 +103,25 @@ fn refuse_twins(found: &mut Vec<Submission>) {
     }
 }
 
+/// The files in `directory` that are no submissions, by their names: somebody may have handed in a `NAME.docx`, and would be missed.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn not_looked_at(directory: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).at("read", directory)? {
+        let entry = entry.at("read", directory)?;
+        let name = entry.file_name();
+        let is_chapter = Path::new(&name).extension().is_some_and(|extension| extension == "md");
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && !is_chapter && !name.as_bytes().starts_with(b".") {
+            found.push(names(&name).0);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 fn unfit(student: &OsStr, lab: Option<&Lab>, path: PathBuf, why: String) -> Submission {
     let (student, id) = names(student);
     Submission {
@@ -120,7 +139,7 @@ fn of_file(course: &Course, path: &Path, name: &OsStr, only: Option<&Lab>) -> Su
     let meant = text.as_ref().ok().and_then(|text| titled(course, text));
     let mut submission = unfit(stem, only.or(meant), path.to_owned(), String::new());
     submission.text = match (&submission.lab, text) {
-        (None, Ok(_)) => Err("its title is no lab's; make grade-all with LAB= says which lab it is".to_owned()),
+        (None, Ok(_)) => Err("no line of it says which lab it is for, as \"# Lab 1: A title\" would (if all are for one, make grade-all has LAB=)".to_owned()),
         (_, text) => text,
     };
     submission
@@ -186,13 +205,12 @@ fn of_directory(course: &Course, path: &Path, name: &OsStr, only: Option<&Lab>) 
         }
     }
     if found.is_empty() {
-        let wanted = only.map_or_else(|| "NN-name.md".to_owned(), |lab| format!("{}.md", lab.name));
-        found.push(unfit(
-            name,
-            only,
-            path.to_owned(),
-            format!("there is no {wanted} in it"),
-        ));
+        let why = match (only.or(course.labs.first()), only) {
+            (Some(lab), Some(_)) => format!("there is no {}.md in it", lab.name),
+            (Some(lab), None) => format!("nothing in it is called as a lab is, {}.md for instance", lab.name),
+            (None, _) => "there is no lab that it could be".to_owned(),
+        };
+        found.push(unfit(name, only, path.to_owned(), why));
     }
     found
 }
@@ -229,6 +247,10 @@ fn read(path: &Path) -> std::result::Result<String, String> {
         .map_err(|error| format!("it cannot be read: {error}"))?;
     if bytes.len() as u64 > LARGEST {
         return Err(format!("it has more than {LARGEST} bytes"));
+    }
+    // Some editors put a mark before everything.
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        bytes.drain(..'\u{feff}'.len_utf8());
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -298,7 +320,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        put("ann.md", "# Lab 1: x\n");
+        put("ann.md", "\u{feff}# Lab 1: x\n");
         put("bob.md", "# A lab\n");
         put("cat/01-a.md", "c1");
         put("cat/02-b.md", "c2");
@@ -332,6 +354,7 @@ mod tests {
                 ("fay", "-", "!"),
             ]
         );
+        assert_eq!(not_looked_at(dir.path()).unwrap(), ["notes.txt"]);
         let course = course();
         let second = find(&course, dir.path(), Some(&course.labs[1])).unwrap();
         assert!(second.iter().all(|one| one.lab.as_deref() == Some("02-b")));

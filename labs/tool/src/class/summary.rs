@@ -139,7 +139,7 @@ fn failed(told: &Told) -> String {
     names.join(", ")
 }
 
-/// A line for each submission, with a column for the reason and one for each test that any lab has.
+/// A line for each submission: points, the tests that failed, and why.
 #[must_use]
 pub fn csv(told: &[Told]) -> String {
     let mut out = String::from("student,lab,points,of,percent,outcome,failed,reason,notes,seconds\n");
@@ -292,16 +292,34 @@ pub fn student(course: &Course, told: &[&Told], logs: &Path) -> String {
                 let text = fs::read(log)
                     .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
                     .unwrap_or_default();
+                let text = worth_reading(&report::plain(&text));
+                if text.is_empty() {
+                    continue;
+                }
                 let _ = write!(
                     out,
                     "\nThe end of {name} (all of it: {}):\n",
                     log.strip_prefix(logs).unwrap_or(log).display()
                 );
-                out.push_str(&quoted(&report::plain(&text), LINES));
+                out.push_str(&quoted(&text, LINES));
             }
         }
     }
     out
+}
+
+/// What of a log says something to a student: not how the tests told the grader of their verdicts, which stand above, and not how the
+/// Host's kernel started, before there was a module of the student's.
+fn worth_reading(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let loaded = lines.iter().position(|line| line.contains("] lguest: loading "));
+    let is_verdict = |line: &str| {
+        let mut words = line.split(' ');
+        let token = |word: &str| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        words.next() == Some("lab") && words.next().is_some_and(token)
+    };
+    let rest = lines[loaded.unwrap_or(0)..].iter().filter(|line| !is_verdict(line));
+    rest.copied().collect::<Vec<_>>().join("\n")
 }
 
 /// Text as it is, which nothing that stands in it can end: each line moved to the right. The last so many lines of it.
@@ -373,6 +391,20 @@ mod tests {
             seconds: 3,
             fingerprint: String::new(),
         }
+    }
+
+    #[test]
+    fn a_report_shows_neither_verdicts_nor_how_a_kernel_starts() {
+        let token = "0123456789abcdef".repeat(2);
+        let said = format!("lab {token} begin \"a\"\nlab work\nlab {token} over\n");
+        assert_eq!(worth_reading(&said), "lab work");
+        let log = "[    1.0] ima: nothing\n[    7.5] lguest: loading out-of-tree module\n[    7.6] Oops\n";
+        assert_eq!(
+            worth_reading(log),
+            "[    7.5] lguest: loading out-of-tree module\n[    7.6] Oops"
+        );
+        assert_eq!(worth_reading("[    1.0] Kernel panic\n"), "[    1.0] Kernel panic");
+        assert_eq!(worth_reading(&format!("lab {token} over\n")), "");
     }
 
     #[test]

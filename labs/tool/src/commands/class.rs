@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use lab::class::worker::{self, One};
-use lab::class::{self, News, Outcome, Plan, Told, summary};
+use lab::class::{self, News, Outcome, Plan, Told, submissions, summary};
 use lab::report::{BAD, DIM, GOOD, OPEN, count, styled};
 use lab::trouble::{At, Result, Trouble};
 
@@ -78,6 +78,11 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
     })?;
     summary::write(&context.course, &told, &plan.out)?;
     anstream::print!("{}", summary::table(&told));
+    let others = submissions::not_looked_at(&plan.submissions)?;
+    if !others.is_empty() {
+        let what = format!("not looked at, as it does not end in .md: {}", others.join(", "));
+        anstream::println!("  {}", styled(OPEN, what));
+    }
     let shown = |name: &str| context.course.shown(&plan.out.join(name)).to_string();
     anstream::println!(
         "\n  {}  {}\n  {}  what each student may read\n  {}  all that was said",

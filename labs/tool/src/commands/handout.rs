@@ -5,7 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use lab::course::Course;
 use lab::job;
+use lab::lab::Lab;
 use lab::report::{GOOD, count, styled};
 use lab::trouble::{At, Result, Trouble};
 
@@ -31,7 +33,8 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
             Trouble::other(format!("{} is not empty", to.display())).help("name a directory that is not there yet")
         );
     }
-    let files = files(root)?;
+    let known = |path: &str| is_of_a_lab(path, &context.course.labs);
+    let Found { files, strangers } = files(root, &known)?;
     let mut copied = 0;
     for path in &files {
         context.stop.check()?;
@@ -60,21 +63,53 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
         count(copied, "file"),
         styled(GOOD, options.dir.display())
     );
+    if !strangers.is_empty() {
+        anstream::println!(
+            "Git does not know these, and students do not get them (git add what they should have): {}",
+            strangers.join(", ")
+        );
+    }
     Ok(Status::Fine)
 }
 
-/// The files of the repository: those that git knows, or all that nobody has built.
-fn files(root: &Path) -> Result<Vec<String>> {
-    let mut git = job::command("git");
-    git.arg("-C")
-        .arg(root)
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
-    let mut files: Vec<String> = match git.output() {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
-            .split('\0')
-            .filter(|path| !path.is_empty())
-            .map(str::to_owned)
-            .collect(),
+/// Whether a file is a lab that there is, or the tests of one: who has written a lab need not have committed it.
+fn is_of_a_lab(path: &str, labs: &[Lab]) -> bool {
+    labs.iter().any(|lab| lab.path == path || Course::tests_of(lab) == path)
+}
+
+/// What lies in the repository.
+struct Found {
+    /// What students may get.
+    files: Vec<String>,
+    /// What git knows nothing of, by file or directory. It may be anything: what a class has handed in, the copy of a solution.
+    strangers: Vec<String>,
+}
+
+/// The files of the repository: those that git knows or `known` does, or, where git knows nothing, all that nobody has built.
+fn files(root: &Path, known: &dyn Fn(&str) -> bool) -> Result<Found> {
+    let git = |args: &[&str]| {
+        let mut git = job::command("git");
+        git.arg("-C").arg(root).args(["ls-files", "-z"]).args(args);
+        let output = git.output().ok().filter(|output| output.status.success())?;
+        let paths = String::from_utf8_lossy(&output.stdout).into_owned();
+        let paths = paths.split('\0').filter(|path| !path.is_empty());
+        Some(paths.map(str::to_owned).collect::<Vec<_>>())
+    };
+    let mut strangers = Vec::new();
+    let mut files = match (git(&["--cached"]), git(&["--others", "--exclude-standard"])) {
+        (Some(mut files), Some(others)) if !files.is_empty() => {
+            let (ours, others): (Vec<String>, Vec<String>) = others.into_iter().partition(|path| known(path));
+            files.extend(ours);
+            for path in others {
+                // A directory that has nothing for students stands for all that is in it.
+                let alone = |below: &&str| !files.iter().any(|file| file.starts_with(below));
+                let mut below = path.match_indices('/').map(|(at, _)| &path[..=at]);
+                strangers.push(below.find(alone).unwrap_or(&path).to_owned());
+            }
+            strangers.retain(|path| !LEFT_OUT.iter().any(|left| path.starts_with(left)));
+            strangers.dedup();
+            files
+        }
         _ => {
             let mut files = Vec::new();
             walk(root, "", &mut files)?;
@@ -85,7 +120,7 @@ fn files(root: &Path) -> Result<Vec<String>> {
     files.retain(|path| root.join(path).symlink_metadata().is_ok_and(|meta| !meta.is_dir()));
     files.sort();
     files.dedup();
-    Ok(files)
+    Ok(Found { files, strangers })
 }
 
 fn walk(root: &Path, below: &str, files: &mut Vec<String>) -> Result<()> {
@@ -128,8 +163,38 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
-        let mut found = files(root).unwrap();
-        found.sort();
-        assert_eq!(found, ["a.md", "generated/README.md", "labs/tool/a.rs"]);
+        let found = files(root, &|_| false).unwrap();
+        assert_eq!(found.files, ["a.md", "generated/README.md", "labs/tool/a.rs"]);
+        assert!(found.strangers.is_empty());
+    }
+
+    #[test]
+    fn what_git_does_not_know_is_handed_to_nobody_but_a_lab() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for path in [
+            "a.md",
+            "labs/01-a.md",
+            "submissions/ann.md",
+            "labs/02-new.md",
+            "labs/01-a.md.orig",
+            "labs/tests/lab02.rs",
+            "labs/wrong/02/x.md",
+        ] {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        for args in [&["init", "--quiet"][..], &["add", "a.md", "labs/01-a.md"]] {
+            let status = job::command("git").arg("-C").arg(root).args(args).status();
+            assert!(status.unwrap().success());
+        }
+        let labs = [Lab::read("labs/01-a.md", ""), Lab::read("labs/02-new.md", "")];
+        let found = files(root, &|path| is_of_a_lab(path, &labs)).unwrap();
+        assert_eq!(
+            found.files,
+            ["a.md", "labs/01-a.md", "labs/02-new.md", "labs/tests/lab02.rs"]
+        );
+        assert_eq!(found.strangers, ["labs/01-a.md.orig", "submissions/"]);
     }
 }
