@@ -147,7 +147,7 @@ lab-diff: lab-tool ## Show what your chapter changes in the files of the system 
 lab-reset: lab-tool ## Put your chapter aside, under another name, and begin anew (LAB=)
 	$(Q)$(lab) reset $(LAB)
 
-lab-solution: lab-tool ## Show how somebody else did it, once your chapter passes all tests (LAB= TEACHER=1)
+lab-solution: lab-tool ## Show how somebody else did it, once your chapter has all points (LAB=; teachers: TEACHER=1)
 	$(Q)$(lab) solution $(LAB) $(if $(TEACHER),--teacher)
 
 lab-handout: lab-tool ## Copy the repository for students, without the solutions, to DIR=

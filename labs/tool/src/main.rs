@@ -54,7 +54,7 @@ enum Command {
     Hint(commands::hint::Options),
     /// Put your chapter aside and begin anew
     Reset(Which),
-    /// Write the lab's own solution beside your chapter, once yours has passed all tests
+    /// Write the lab's own solution beside your chapter, once yours has all points
     Solution(commands::chapter::SolutionOptions),
     /// Show what your chapter changes in the files of the system
     Diff(Which),

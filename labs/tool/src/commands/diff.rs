@@ -16,7 +16,11 @@ pub fn run(context: &Context, which: &Which) -> Result<Status> {
     let submission = context.submission(lab)?;
     let book = system::files(&system::extend(&context.course, &[])?.program);
     let with = system::extend(&context.course, &[(submission.path, submission.text)])?;
-    anstream::print!("{}", text(&book, &system::files(&with.program)));
+    let changes = text(&book, &system::files(&with.program));
+    if changes.is_empty() {
+        println!("Your chapter changes nothing in the system.");
+    }
+    anstream::print!("{changes}");
     Ok(Status::Fine)
 }
 
