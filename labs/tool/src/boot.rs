@@ -89,7 +89,10 @@ pub fn run(course: &Course, lab: &Lab, rows: &[&Row], system: &System, dir: &Pat
         let heard = boot.run(&ran.outcomes)?;
         ran.logs.extend([boot.log.clone(), boot.kernel.clone()]);
         if !heard.began() && heard.outcomes.is_empty() {
-            // It will not do better the next time.
+            // A machine that has too much to do may have let it hang. Else it will not do better the next time.
+            if attempt == 1 && heard.hung() {
+                continue;
+            }
             for row in &left {
                 ran.outcomes
                     .insert(row.name.clone(), Outcome::NotRun(boot.why_nothing(&heard)));
@@ -355,6 +358,12 @@ impl Heard {
         self.running.is_some()
     }
 
+    /// Whether it was ended since nothing more came.
+    fn hung(&self) -> bool {
+        let timed_out = |end: End| matches!(end, End::Silent | End::TooLong) || end.code() == Some(124);
+        self.end.is_some_and(timed_out)
+    }
+
     pub(crate) fn take(&mut self, event: Event) {
         match event {
             Event::Begin(name) => self.running = Some(name),
@@ -443,6 +452,17 @@ mod tests {
             after: after.iter().map(|&name| name.to_owned()).collect(),
             ..Row::default()
         }
+    }
+
+    #[test]
+    fn who_hung_is_told_from_who_fell() {
+        let heard = |end| Heard {
+            end: Some(end),
+            ..Heard::default()
+        };
+        let status = |code: i32| End::Exited(std::os::unix::process::ExitStatusExt::from_raw(code << 8));
+        assert!(heard(End::Silent).hung() && heard(End::TooLong).hung() && heard(status(124)).hung());
+        assert!(!heard(status(70)).hung() && !heard(status(0)).hung() && !Heard::default().hung());
     }
 
     #[test]

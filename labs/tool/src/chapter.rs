@@ -256,16 +256,13 @@ fn prose(text: &str) -> impl Iterator<Item = Range<usize>> {
                 (at, comment) = (at + found + 3, false);
             } else {
                 // One that never ends is none.
-                match rest.find("<!--").filter(|found| text[at + found..].contains("-->")) {
-                    Some(found) => {
-                        shown.push(at..at + found);
-                        (at, comment) = (at + found, true);
-                    }
-                    None => {
-                        shown.push(at..range.end);
-                        return shown;
-                    }
-                }
+                let begins = rest.find("<!--").filter(|found| text[at + found..].contains("-->"));
+                let Some(found) = begins else {
+                    shown.push(at..range.end);
+                    return shown;
+                };
+                shown.push(at..at + found);
+                (at, comment) = (at + found, true);
             }
         }
     })
