@@ -364,9 +364,20 @@ impl Heard {
         self.end.is_some_and(timed_out)
     }
 
+    /// Whoever ran the test is no more, though the VM is: a Host without memory has killed it, for instance.
+    fn abandon(&mut self) {
+        if let Some(name) = self.running.take().filter(|name| !is_case(name)) {
+            let why = "the program that runs this test: expected it to go on, got its end".to_owned();
+            self.outcomes.insert(name, Outcome::Failed(why));
+        }
+    }
+
     pub(crate) fn take(&mut self, event: Event) {
         match event {
-            Event::Begin(name) => self.running = Some(name),
+            Event::Begin(name) => {
+                self.abandon();
+                self.running = Some(name);
+            }
             Event::Ok(name) => {
                 self.running = None;
                 self.outcomes.insert(name, Outcome::Passed);
@@ -393,7 +404,10 @@ impl Heard {
                 };
                 self.outcomes.insert(THE_BOOK.to_owned(), Outcome::Failed(why));
             }
-            Event::Over => self.over = true,
+            Event::Over => {
+                self.abandon();
+                self.over = true;
+            }
         }
     }
 
@@ -452,6 +466,19 @@ mod tests {
             after: after.iter().map(|&name| name.to_owned()).collect(),
             ..Row::default()
         }
+    }
+
+    #[test]
+    fn who_kills_the_test_has_failed_it() {
+        let mut heard = Heard::default();
+        heard.take(Event::Begin("answers".to_owned()));
+        heard.take(Event::Begin("fits".to_owned()));
+        heard.take(Event::Ok("fits".to_owned()));
+        heard.take(Event::Begin("refuses".to_owned()));
+        heard.take(Event::Over);
+        let outcomes = heard.into_outcomes();
+        assert!(matches!(&outcomes["answers"], Outcome::Failed(why) if why.contains("got its end")));
+        assert!(outcomes["fits"].passed() && !outcomes["refuses"].passed());
     }
 
     #[test]
