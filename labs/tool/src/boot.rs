@@ -89,7 +89,10 @@ pub fn run(course: &Course, lab: &Lab, rows: &[&Row], system: &System, dir: &Pat
         let heard = boot.run(&ran.outcomes)?;
         ran.logs.extend([boot.log.clone(), boot.kernel.clone()]);
         if !heard.began() && heard.outcomes.is_empty() {
-            // It will not do better the next time.
+            // A machine that has too much to do may have let it hang. Else it will not do better the next time.
+            if attempt == 1 && heard.hung() {
+                continue;
+            }
             for row in &left {
                 ran.outcomes
                     .insert(row.name.clone(), Outcome::NotRun(boot.why_nothing(&heard)));
@@ -355,9 +358,26 @@ impl Heard {
         self.running.is_some()
     }
 
+    /// Whether it was ended since nothing more came.
+    fn hung(&self) -> bool {
+        let timed_out = |end: End| matches!(end, End::Silent | End::TooLong) || end.code() == Some(124);
+        self.end.is_some_and(timed_out)
+    }
+
+    /// Whoever ran the test is no more, though the VM is: a Host without memory has killed it, for instance.
+    fn abandon(&mut self) {
+        if let Some(name) = self.running.take().filter(|name| !is_case(name)) {
+            let why = "the program that runs this test: expected it to go on, got its end".to_owned();
+            self.outcomes.insert(name, Outcome::Failed(why));
+        }
+    }
+
     pub(crate) fn take(&mut self, event: Event) {
         match event {
-            Event::Begin(name) => self.running = Some(name),
+            Event::Begin(name) => {
+                self.abandon();
+                self.running = Some(name);
+            }
             Event::Ok(name) => {
                 self.running = None;
                 self.outcomes.insert(name, Outcome::Passed);
@@ -384,7 +404,10 @@ impl Heard {
                 };
                 self.outcomes.insert(THE_BOOK.to_owned(), Outcome::Failed(why));
             }
-            Event::Over => self.over = true,
+            Event::Over => {
+                self.abandon();
+                self.over = true;
+            }
         }
     }
 
@@ -443,6 +466,30 @@ mod tests {
             after: after.iter().map(|&name| name.to_owned()).collect(),
             ..Row::default()
         }
+    }
+
+    #[test]
+    fn who_kills_the_test_has_failed_it() {
+        let mut heard = Heard::default();
+        heard.take(Event::Begin("answers".to_owned()));
+        heard.take(Event::Begin("fits".to_owned()));
+        heard.take(Event::Ok("fits".to_owned()));
+        heard.take(Event::Begin("refuses".to_owned()));
+        heard.take(Event::Over);
+        let outcomes = heard.into_outcomes();
+        assert!(matches!(&outcomes["answers"], Outcome::Failed(why) if why.contains("got its end")));
+        assert!(outcomes["fits"].passed() && !outcomes["refuses"].passed());
+    }
+
+    #[test]
+    fn who_hung_is_told_from_who_fell() {
+        let heard = |end| Heard {
+            end: Some(end),
+            ..Heard::default()
+        };
+        let status = |code: i32| End::Exited(std::os::unix::process::ExitStatusExt::from_raw(code << 8));
+        assert!(heard(End::Silent).hung() && heard(End::TooLong).hung() && heard(status(124)).hung());
+        assert!(!heard(status(70)).hung() && !heard(status(0)).hung() && !Heard::default().hung());
     }
 
     #[test]
