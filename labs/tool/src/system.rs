@@ -107,17 +107,28 @@ pub fn files(program: &Program) -> Files {
 /// When the book cannot be read.
 pub fn refused(course: &Course, lab: &Lab, with: &Files) -> Result<Vec<String>> {
     let mut known = vec![files(&extend(course, &[])?.program)];
-    let why = refusals(&known, with);
-    if why.is_empty() {
-        return Ok(why);
-    }
     for view in [View::Starter, View::Solution] {
         // One with mistakes allows nothing.
         if let Ok(lab) = extend(course, &[(lab.path.clone(), lab.in_place(view))]) {
             known.push(files(&lab.program));
         }
     }
-    Ok(refusals(&known, with))
+    let mut why = refusals(&known, with);
+    if let [book, starter, solution] = known.as_slice() {
+        why.extend(given_and_changed(book, starter, solution, with));
+    }
+    Ok(why)
+}
+
+/// Files that the lab brings, whole, are what its tests look with: nobody changes them.
+fn given_and_changed(book: &Files, starter: &Files, solution: &Files, with: &Files) -> Vec<String> {
+    let given = starter
+        .iter()
+        .filter(|(path, text)| !book.contains_key(*path) && solution.get(*path) == Some(*text));
+    let changed = given.filter(|(path, text)| with.get(*path) != Some(*text));
+    changed
+        .map(|(path, _)| format!("it changes {path}, which this lab gives; leave its fragments as they are"))
+        .collect()
 }
 
 fn refusals(known: &[Files], with: &Files) -> Vec<String> {
@@ -501,6 +512,20 @@ mod tests {
         lab.insert("module/Kbuild".to_owned(), "other".to_owned());
         lab.insert("module/a.rs".to_owned(), "include_str!(1) include_str!(2)".to_owned());
         assert_eq!(refusals(&known, &lab).len(), 2);
+    }
+
+    #[test]
+    fn what_a_lab_gives_stays_as_it_is() {
+        let book = files(&[("guest/a.rs", "1")]);
+        let starter = files(&[("guest/a.rs", "2"), ("guest/given.rs", "g"), ("guest/todo.rs", "stub")]);
+        let solution = files(&[("guest/a.rs", "2"), ("guest/given.rs", "g"), ("guest/todo.rs", "done")]);
+        let changed = |with: &Files| given_and_changed(&book, &starter, &solution, with);
+        assert!(changed(&starter).is_empty() && changed(&solution).is_empty());
+        let mine = files(&[("guest/a.rs", "3"), ("guest/given.rs", "g"), ("guest/todo.rs", "mine")]);
+        assert!(changed(&mine).is_empty(), "the book's own files are for changing");
+        for lies in [files(&[("guest/given.rs", "lies")]), files(&[])] {
+            assert_eq!(changed(&lies).len(), 1);
+        }
     }
 
     #[test]
