@@ -45,12 +45,11 @@ pub struct Options {
 /// `lab grade-all`.
 pub fn run(context: &Context, options: &Options) -> Result<Status> {
     let directory = options.directory.canonicalize().at("find", &options.directory)?;
-    let out = match &options.out {
-        Some(out) => std::path::absolute(out).at("find", out)?,
-        None => {
-            let name = directory.file_name().unwrap_or_default();
-            context.course.root.join("target/grade-all").join(name)
-        }
+    let out = if let Some(out) = &options.out {
+        std::path::absolute(out).at("find", out)?
+    } else {
+        let name = directory.file_name().unwrap_or_default();
+        context.course.root.join("target/grade-all").join(name)
     };
     if out.starts_with(&directory) || directory.starts_with(&out) {
         return Err(
@@ -195,8 +194,9 @@ impl State {
         if self.done == 0 || open == 0 {
             return String::new();
         }
-        let each = self.begun.elapsed().as_secs_f64() / self.done as f64;
-        let minutes = (each * open as f64 / 60.0).ceil();
+        let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        let each = self.begun.elapsed().as_secs_f64() / number(self.done);
+        let minutes = (each * number(open) / 60.0).ceil();
         if minutes > 90.0 {
             format!("about {:.1} h left", minutes / 60.0)
         } else {
