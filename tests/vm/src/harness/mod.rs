@@ -68,8 +68,22 @@ pub fn same<T: PartialEq + Debug>(what: &str, got: T, want: T) -> Outcome {
     if got == want {
         Ok(())
     } else {
-        Err(format!("{what}: expected {want:x?}, got {got:x?}"))
+        Err(format!(
+            "{what}: expected {}, got {}",
+            in_hex(&want),
+            in_hex(&got)
+        ))
     }
+}
+
+/// A value in one line. A number alone says that it is hexadecimal: of `expected 10` nobody could tell.
+fn in_hex(value: &impl Debug) -> String {
+    let marked = format!("{value:#x?}");
+    if marked.contains('\n') {
+        // Of all that consists of parts, that is many lines.
+        return format!("{value:x?}");
+    }
+    marked
 }
 
 /// Fails the case unless a request was refused with just this error.
@@ -118,4 +132,17 @@ pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied());
     format!("panicked: {}", text.unwrap_or("without words"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_that_its_numbers_are_hexadecimal() {
+        assert_eq!(same("RAX", 16, 16), Ok(()));
+        assert_eq!(same("RAX", 255u64, 16), Err("RAX: expected 0x10, got 0xff".to_owned()));
+        assert_eq!(same("it", "b", "a"), Err("it: expected \"a\", got \"b\"".to_owned()));
+        assert_eq!(same("all", [17u8, 1], [1, 17]), Err("all: expected [1, 11], got [11, 1]".to_owned()));
+    }
 }
