@@ -141,8 +141,17 @@ mod tests {
     #[test]
     fn a_failure_says_that_its_numbers_are_hexadecimal() {
         assert_eq!(same("RAX", 16, 16), Ok(()));
-        assert_eq!(same("RAX", 255u64, 16), Err("RAX: expected 0x10, got 0xff".to_owned()));
-        assert_eq!(same("it", "b", "a"), Err("it: expected \"a\", got \"b\"".to_owned()));
-        assert_eq!(same("all", [17u8, 1], [1, 17]), Err("all: expected [1, 11], got [11, 1]".to_owned()));
+        assert_eq!(
+            same("RAX", 255u64, 16),
+            Err("RAX: expected 0x10, got 0xff".to_owned())
+        );
+        assert_eq!(
+            same("it", "b", "a"),
+            Err("it: expected \"a\", got \"b\"".to_owned())
+        );
+        assert_eq!(
+            same("all", [17u8, 1], [1, 17]),
+            Err("all: expected [1, 11], got [11, 1]".to_owned())
+        );
     }
 }
