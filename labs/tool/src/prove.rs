@@ -108,7 +108,7 @@ fn names_of_tests(course: &Course, setting: &Setting) -> Result<BTreeMap<u32, Ve
         command.args(["--lab", &lab.id(), "--list"]);
         let mut names = Vec::new();
         let end = job::run(command, &Limits::default(), None, &setting.stop, |line| {
-            names.push(line.to_owned())
+            names.push(line.to_owned());
         })?;
         if end.success() {
             all.insert(lab.number, names);

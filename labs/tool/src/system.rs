@@ -299,7 +299,7 @@ impl System {
             whole: Some(setting.build_time),
         };
         let end = job::run(make, &limits, Some(log), &setting.stop, |line| {
-            said.push(line.to_owned())
+            said.push(line.to_owned());
         })?;
         if end.success() {
             let warnings = warnings(&said);

@@ -206,7 +206,7 @@ fn confines(course: &Course, stop: &Stop) -> Result<()> {
     command.arg("--works");
     let mut said = Vec::new();
     let end = job::run(command, &Limits::default(), None, stop, |line| {
-        said.push(line.to_owned())
+        said.push(line.to_owned());
     })?;
     if end.success() {
         return Ok(());

@@ -45,12 +45,11 @@ pub struct Options {
 /// `lab grade-all`.
 pub fn run(context: &Context, options: &Options) -> Result<Status> {
     let directory = options.directory.canonicalize().at("find", &options.directory)?;
-    let out = match &options.out {
-        Some(out) => std::path::absolute(out).at("find", out)?,
-        None => {
-            let name = directory.file_name().unwrap_or_default();
-            context.course.root.join("target/grade-all").join(name)
-        }
+    let out = if let Some(out) = &options.out {
+        std::path::absolute(out).at("find", out)?
+    } else {
+        let name = directory.file_name().unwrap_or_default();
+        context.course.root.join("target/grade-all").join(name)
     };
     if out.starts_with(&directory) || directory.starts_with(&out) {
         return Err(
@@ -190,12 +189,11 @@ impl State {
         if self.done == 0 || open == 0 {
             return String::new();
         }
-        let each = self.begun.elapsed().as_secs_f64() / self.done as f64;
-        let minutes = (each * open as f64 / 60.0).ceil();
-        if minutes > 90.0 {
-            format!("about {:.1} h left", minutes / 60.0)
+        let seconds = self.begun.elapsed().as_secs() * open as u64 / self.done as u64;
+        if seconds > 90 * 60 {
+            format!("about {} h left", seconds.div_ceil(3600))
         } else {
-            format!("about {minutes:.0} min left")
+            format!("about {} min left", seconds.div_ceil(60))
         }
     }
 }
