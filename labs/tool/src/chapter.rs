@@ -142,11 +142,12 @@ fn unanswered(lab: &Lab, source: &Source) -> Vec<(usize, usize)> {
             .find(|other| plain(&other.text) == asked)
             .map_or("", |other| other.answer.as_str());
         let placeholder = plain(&question.answer);
-        let given: Vec<_> = plain(answer)
+        let answer: String = prose(answer).map(|shown| &answer[shown]).collect();
+        let given: Vec<_> = plain(&answer)
             .into_iter()
             .filter(|word| !(placeholder.len() > 2 && placeholder.contains(word)))
             .collect();
-        let different: BTreeSet<_> = given.iter().collect();
+        let different: BTreeSet<_> = given.iter().filter(|word| is_long(word)).collect();
         let echo = !asked.is_empty() && given == asked;
         if given.len() < WORDS_OF_AN_ANSWER || different.len() < DIFFERENT_WORDS || echo {
             missing.push((at + 1, given.len()));
@@ -164,6 +165,11 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
             let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
             (at(word), bare)
         })
+}
+
+/// Whether a word has more than one letter: `a b c d e` is the alphabet.
+fn is_long(word: &str) -> bool {
+    word.chars().nth(1).is_some()
 }
 
 /// The words of a chapter that are not in the starter, and stand in prose.
@@ -203,7 +209,7 @@ impl<'a> Own<'a> {
             .iter()
             .map(|(_, word)| word.to_lowercase())
             .collect();
-        let different: BTreeSet<_> = words.iter().collect();
+        let different: BTreeSet<_> = words.iter().filter(|word| is_long(word)).collect();
         let count = if different.len() < DIFFERENT_WORDS {
             different.len()
         } else {
@@ -213,12 +219,12 @@ impl<'a> Own<'a> {
     }
 }
 
-/// The lines of a chapter that a reader sees as text: no code, no comment.
+/// The lines of a chapter that a reader sees as text, or what is left of them: no code, no comment, no target of a link.
 fn prose(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut fence: Option<String> = None;
     let mut comment = false;
     let mut end = 0;
-    text.split_inclusive('\n').filter_map(move |whole| {
+    text.split_inclusive('\n').flat_map(move |whole| {
         let range = end..end + whole.len();
         end = range.end;
         let line = whole.trim().trim_start_matches("> ");
@@ -226,20 +232,42 @@ fn prose(text: &str) -> impl Iterator<Item = Range<usize>> {
             if line.starts_with(open.as_str()) && line.trim_start_matches(&open[..1]).is_empty() {
                 fence = None;
             }
-            return None;
+            return Vec::new();
         }
-        if comment || line.starts_with("<!--") {
-            comment = !line.contains("-->");
-            return None;
-        }
-        for mark in ['`', '~'] {
-            let run: String = line.chars().take_while(|&c| c == mark).collect();
-            if run.len() >= 3 {
-                fence = Some(run);
-                return None;
+        if !comment {
+            for mark in ['`', '~'] {
+                let run: String = line.chars().take_while(|&c| c == mark).collect();
+                if run.len() >= 3 {
+                    fence = Some(run);
+                    return Vec::new();
+                }
+            }
+            // `[//]: # (A comment of those who know Markdown too well)`
+            if line.starts_with('[') && line.contains("]: ") {
+                return Vec::new();
             }
         }
-        Some(range)
+        let mut shown = Vec::new();
+        let mut at = range.start;
+        loop {
+            let rest = &text[at..range.end];
+            if comment {
+                let Some(found) = rest.find("-->") else { return shown };
+                (at, comment) = (at + found + 3, false);
+            } else {
+                // One that never ends is none.
+                match rest.find("<!--").filter(|found| text[at + found..].contains("-->")) {
+                    Some(found) => {
+                        shown.push(at..at + found);
+                        (at, comment) = (at + found, true);
+                    }
+                    None => {
+                        shown.push(at..range.end);
+                        return shown;
+                    }
+                }
+            }
+        }
     })
 }
 
@@ -294,6 +322,10 @@ mod tests {
             "*(Say here what you do and why.)*",
             "Bla bla bla bla bla bla bla bla bla bla bla.",
             "<!-- A comment that has more than eight words but that no reader sees -->",
+            "One: <!-- a comment that has more than eight words but that no reader sees --> two.",
+            "One: <!-- a comment that has more than\neight words but that no reader sees --> two.",
+            "[//]: # (A comment that has more than eight words but that no reader sees)",
+            "a b c d e f g h i j k l m",
             "```text\nA fence that has more than eight words but is no text of ones own\n```",
             "Goal.\nWrite `#ask +=`.",
         ] {
@@ -301,8 +333,13 @@ mod tests {
             assert_eq!(prose.unexplained.len(), 1, "{said:?}: {prose:?}");
             assert_eq!(prose.unexplained[0].title, "#ask");
         }
-        let prose = with_prose("A Guest asks with the number two since one is taken by somebody.");
-        assert_eq!(prose.unexplained, []);
+        for said in [
+            "A Guest asks with the number two since one is taken by somebody.",
+            "A Guest asks <!-- sic --> with the number two.",
+            "A comment begins with <!-- and this one never ends.",
+        ] {
+            assert_eq!(with_prose(said).unexplained, [], "{said:?}");
+        }
     }
 
     #[test]
@@ -328,6 +365,11 @@ mod tests {
         let answered = |answer: &str| judged(&starter.replacen("*Your answer.*", answer, 1)).unanswered;
         assert_eq!(answered("Yes."), [(1, 1), (2, 0)]);
         assert_eq!(answered("No no no no no no no no no no no no."), [(1, 12), (2, 0)]);
+        assert_eq!(
+            answered("Yes. <!-- one two three four five six seven eight nine ten -->"),
+            [(1, 1), (2, 0)]
+        );
+        assert_eq!(answered("a b c d e f g h i j k l"), [(1, 12), (2, 0)]);
         assert_eq!(
             answered("Because registers hold numbers, and then nobody has to copy anything at all."),
             [(2, 0)]

@@ -421,7 +421,7 @@ impl<'a> Work<'a> {
     fn build(&self, lab: usize, at: usize) -> Result<()> {
         let (of, candidates) = &self.plans[lab];
         let candidate = &candidates[at];
-        let dir = self.dir(of).join(candidate.label.replace('/', "-"));
+        let dir = self.dir(of).join(candidate.label.replace(['/', ' '], "-"));
         let built = self.built(of, candidate, &dir);
         let built = match built {
             Ok(system) => Ok(system),

@@ -19,6 +19,8 @@ use crate::trouble::{At, Result, Trouble};
 
 /// A chapter of a lab is a dozen pages.
 pub const LARGEST: u64 = 512 << 10;
+/// The labs have sixty fences at most. What reads a chapter compares each with each, so thousands would cost an hour.
+pub const FENCES: usize = 500;
 /// Names of files are made of so many characters of a student's.
 const ID: usize = 40;
 
@@ -71,6 +73,7 @@ pub fn find(course: &Course, directory: &Path, only: Option<&Lab>) -> Result<Vec
             ));
         }
     }
+    refuse_twins(&mut found);
     if found.is_empty() {
         return Err(
             Trouble::other(format!("there is no submission in {}", directory.display()))
@@ -78,6 +81,26 @@ pub fn find(course: &Course, directory: &Path, only: Option<&Lab>) -> Result<Vec
         );
     }
     Ok(found)
+}
+
+/// `ann.md` and the directory `ann` may both be there. They would be graded in one place, each over the other's results, so neither is.
+fn refuse_twins(found: &mut Vec<Submission>) {
+    let mut at = 0;
+    while at < found.len() {
+        let is_twin = |other: &Submission| other.id == found[at].id && other.lab == found[at].lab;
+        let twins: Vec<usize> = (at + 1..found.len()).filter(|&other| is_twin(&found[other])).collect();
+        if !twins.is_empty() {
+            let files: Vec<String> = std::iter::once(&at)
+                .chain(&twins)
+                .map(|&one| harmless(&found[one].path.to_string_lossy()))
+                .collect();
+            found[at].text = Err(format!("it was handed in more than once: {}", files.join(", ")));
+        }
+        for twin in twins.into_iter().rev() {
+            found.remove(twin);
+        }
+        at += 1;
+    }
 }
 
 fn unfit(student: &OsStr, lab: Option<&Lab>, path: PathBuf, why: String) -> Submission {
@@ -217,16 +240,21 @@ fn read(path: &Path) -> std::result::Result<String, String> {
     if text.contains('\0') {
         return Err("it is no text: there is a zero byte in it".to_owned());
     }
+    // Each begins and ends with such a line, in a quotation, too.
+    let is_fence = |line: &&str| {
+        let line = line.trim_start_matches(|c: char| c.is_whitespace() || c == '>');
+        line.starts_with("```") || line.starts_with("~~~")
+    };
+    let fences = text.lines().filter(is_fence).count() / 2;
+    if fences > FENCES {
+        return Err(format!("it has {fences} fences, and a chapter has {FENCES} at most"));
+    }
     Ok(text)
 }
 
 /// A student's name to be shown, and to be the name of a file.
 fn names(name: &OsStr) -> (String, String) {
-    let shown: String = name
-        .to_string_lossy()
-        .chars()
-        .map(|c| if is_harmless(c) { c } else { '\u{fffd}' })
-        .collect();
+    let shown = harmless(&name.to_string_lossy());
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
     let id: String = shown.chars().map(|c| if plain(c) { c } else { '_' }).take(ID).collect();
     if id.as_bytes() == name.as_bytes() && !id.starts_with(['.', '-']) {
@@ -236,8 +264,15 @@ fn names(name: &OsStr) -> (String, String) {
     (shown, format!("{id}~{}", &fingerprint(name.as_bytes())[..8]))
 }
 
+/// The text without what would do something to a terminal.
+fn harmless(text: &str) -> String {
+    text.chars()
+        .map(|c| if is_harmless(c) { c } else { '\u{fffd}' })
+        .collect()
+}
+
 /// Whether a character can be printed without moving the cursor, turning the direction of writing or the like.
-fn is_harmless(c: char) -> bool {
+pub(super) fn is_harmless(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
@@ -338,6 +373,43 @@ mod tests {
             );
         }
         assert_eq!(told.len(), 8);
+    }
+
+    #[test]
+    fn who_hands_in_twice_is_graded_in_no_place_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("ann")).unwrap();
+        for name in ["ann.md", "ann/01-a.md", "ann/02-b.md", "bob.md"] {
+            fs::write(dir.path().join(name), "# Lab 1: x\n").unwrap();
+        }
+        let found = find(&course(), dir.path(), None).unwrap();
+        let told: Vec<_> = found
+            .iter()
+            .map(|one| (one.id.as_str(), one.lab.as_deref().unwrap_or("-"), one.text.is_ok()))
+            .collect();
+        assert_eq!(
+            told,
+            [("ann", "01-a", false), ("ann", "02-b", true), ("bob", "01-a", true)]
+        );
+        let why = found[0].text.clone().unwrap_err();
+        assert!(
+            why.contains("more than once") && why.contains("ann.md") && why.contains("ann/01-a.md"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn ten_thousand_fences_are_no_chapter() {
+        let dir = tempfile::tempdir().unwrap();
+        let chapter =
+            |fences: usize, mark: &str| format!("# Lab 1: x\n{}", format!("{mark}rust #a\nx\n{mark}\n").repeat(fences));
+        fs::write(dir.path().join("few.md"), chapter(FENCES, "```")).unwrap();
+        fs::write(dir.path().join("many.md"), chapter(FENCES + 1, "```")).unwrap();
+        fs::write(dir.path().join("more.md"), chapter(10_000, "> ~~~")).unwrap();
+        let found = find(&course(), dir.path(), None).unwrap();
+        let fit: Vec<bool> = found.iter().map(|one| one.text.is_ok()).collect();
+        assert_eq!(fit, [true, false, false]);
+        assert!(found[1].text.clone().unwrap_err().contains("501 fences"));
     }
 
     #[test]

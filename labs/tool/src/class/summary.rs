@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::submissions::is_harmless;
 use super::{Outcome, Told};
 use crate::course::Course;
 use crate::report::{self, BAD, BOLD, DIM, GOOD, OPEN, count, styled};
@@ -35,7 +36,7 @@ pub fn gist(shown: &str) -> String {
         None if first.ends_with(':') => lines.nth(1).unwrap_or(first),
         None => lines.find(|line| line.starts_with("error")).unwrap_or(first),
     };
-    line.chars().filter(|c| !c.is_control()).take(GIST).collect()
+    line.chars().filter(|&c| is_harmless(c)).take(GIST).collect()
 }
 
 /// How it went, in two words.
@@ -166,7 +167,11 @@ pub fn csv(told: &[Told]) -> String {
 /// A cell that a spreadsheet shows, and neither computes nor looks up elsewhere, whatever a student is called.
 fn cell(text: &str) -> String {
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
-    let text = if text.starts_with(['=', '+', '-', '@']) {
+    // Some spreadsheets take the wide forms, too, or look behind a space.
+    let text = if text
+        .trim_start()
+        .starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])
+    {
         format!("'{text}")
     } else {
         text
@@ -390,6 +395,19 @@ mod tests {
         let csv = csv(&[told("=HYPERLINK(\"x\",1)", Some("a,b"))]);
         let line = csv.lines().nth(1).unwrap();
         assert_eq!(line, "\"'=HYPERLINK(\"\"x\"\",1)\",01-a,1,10,10,graded,,\"a,b\",,3");
+    }
+
+    #[test]
+    fn neither_do_its_wide_forms() {
+        for name in ["\u{ff1d}1+1", " =1+1", "\u{ff20}SUM(1)"] {
+            let csv = csv(&[told(name, None)]);
+            assert!(csv.lines().nth(1).unwrap().starts_with(&format!("'{name}")), "{csv}");
+        }
+    }
+
+    #[test]
+    fn a_reason_does_not_turn_the_line_around() {
+        assert_eq!(gist("error: a\u{202e}b\u{200b}\n"), "error: ab");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,8 +102,18 @@ fn seed(course: &Course, one: &One, stop: &Stop) -> Result<()> {
     Ok(())
 }
 
+/// What a compiler or a VM needs nothing of: the solutions, wherever they are, and what others have handed in. A chapter that finds a
+/// way to read files would have them shown in its report.
+fn hidden(root: &Path) -> Vec<PathBuf> {
+    ["labs", ".git", "target/labs", "target/grade-all"]
+        .iter()
+        .map(|name| root.join(name))
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
 /// The words before each command that builds or boots what the student wrote. It ends with this program, too.
-fn within(course: &Course, one: &One, verdict: &std::path::Path) -> Vec<OsString> {
+fn within(course: &Course, one: &One, verdict: &Path) -> Vec<OsString> {
     let mut words: Vec<OsString> = ["setpriv", "--pdeathsig", "TERM", "--"].map(OsString::from).into();
     words.push(course.root.join("scripts/confine").into());
     let time = BUILD.max(BOOT) + Duration::from_secs(30);
@@ -113,7 +123,7 @@ fn within(course: &Course, one: &One, verdict: &std::path::Path) -> Vec<OsString
     say("--file", "512M".into());
     say("--user", one.user.to_string().into());
     say("--verdict", verdict.into());
-    for path in &one.hide {
+    for path in hidden(&course.root).iter().chain(&one.hide) {
         say("--hide", path.into());
     }
     let mut built = OsString::from("BUILT=");
@@ -123,4 +133,44 @@ fn within(course: &Course, one: &One, verdict: &std::path::Path) -> Vec<OsString
     words.extend(["--at".into(), course.root.join("target/vm").into(), "vm".into()]);
     words.push(one.confined.clone().into());
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_confined_sees_no_solution() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["labs", "scripts", "target/labs"] {
+            fs::create_dir_all(root.path().join(name)).unwrap();
+        }
+        let course = Course {
+            root: root.path().to_owned(),
+            labs: Vec::new(),
+        };
+        let one = One {
+            chapter: PathBuf::new(),
+            dir: PathBuf::new(),
+            confined: "/confined".into(),
+            memory: "3G".to_owned(),
+            user: 62_000,
+            hide: vec!["/submissions".into()],
+            unconfined: false,
+        };
+        let words = within(&course, &one, Path::new("/verdict"));
+        let hidden: Vec<_> = words
+            .windows(2)
+            .filter(|pair| pair[0] == "--hide")
+            .map(|pair| PathBuf::from(&pair[1]))
+            .collect();
+        assert_eq!(
+            hidden,
+            [
+                root.path().join("labs"),
+                root.path().join("target/labs"),
+                "/submissions".into()
+            ]
+        );
+    }
 }
