@@ -52,7 +52,7 @@ fn ask(
 /// Asks for so much, and compares everything.
 fn asks(room: u64) -> Outcome {
     let bytes: [u8; 96] = std::array::from_fn(|_| random() as u8);
-    let before = (room % 2 == 0).then_some(&bytes);
+    let before = room.is_multiple_of(2).then_some(&bytes);
     let mut guest = guest();
     let mut want = before.copied().unwrap_or([0; 96]);
     let told = room.min(ALL) as usize;

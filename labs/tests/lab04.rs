@@ -354,7 +354,7 @@ const LIES: &[Lie] = &[
         next: |victim, _| {
             // Its second word would be at 0, which is there.
             let tables = &mut victim.guest.tables;
-            tables.map(u64::MAX & !(PAGE - 1), FREE + 5 * PAGE, pte::KERNEL);
+            tables.map(!(PAGE - 1), FREE + 5 * PAGE, pte::KERNEL);
             tables.map(0, FREE + 6 * PAGE, pte::KERNEL);
             victim.guest.ram.set_word(FREE + 6 * PAGE, 0x5678);
             victim.touches(u64::MAX - 7);

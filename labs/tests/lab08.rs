@@ -187,7 +187,7 @@ fn same_frames(what: &str, got: &BTreeSet<u64>, want: &BTreeSet<u64>) -> Outcome
 fn some_frames() -> BTreeSet<u64> {
     let share = 2 + random() % 6;
     (FIRST..FIRST + FRAMES)
-        .filter(|_| random() % share == 0)
+        .filter(|_| random().is_multiple_of(share))
         .collect()
 }
 
@@ -202,7 +202,7 @@ fn written() -> Outcome {
         for frame in FIRST..FIRST + FRAMES {
             if set.contains(&frame) {
                 plan.write(at(frame));
-            } else if random() % 2 == 0 {
+            } else if random().is_multiple_of(2) {
                 plan.read(at(frame));
             }
         }
@@ -359,7 +359,7 @@ fn any_address() -> Outcome {
             for number in 0..ADDRESSES {
                 plan.read(alias(page, number));
             }
-            if random() % 2 == 0 {
+            if random().is_multiple_of(2) {
                 plan.write(alias(page, random() % ADDRESSES));
                 set.insert(FIRST + page);
             }
@@ -484,7 +484,7 @@ fn used_again() -> Outcome {
         plan.tell();
         use_some(&mut plan, &set);
         plan.step(5, 0);
-        if random() % 2 == 0 {
+        if random().is_multiple_of(2) {
             use_some(&mut plan, &set);
         }
         plan.tell();
@@ -540,7 +540,7 @@ fn taken_back() -> Outcome {
     plan.boot()?;
     plan.interval()?;
     for frame in &set {
-        if random() % 3 != 0 {
+        if !random().is_multiple_of(3) {
             plan.guest.ram.discard(frame * PAGE, PAGE);
         }
     }
