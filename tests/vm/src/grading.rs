@@ -171,10 +171,10 @@ fn ended(token: &str, name: &str, outcome: &Outcome) -> String {
     }
 }
 
-/// Prints a line, and waits until it is outside: the Host may not be there any more in a moment.
+/// Prints a line at once, in one piece, and waits until it is outside: the Host may not be there any more in a moment.
 fn say(line: &str) {
-    println!("{line}");
     let mut out = io::stdout();
+    let _ = out.write_all(format!("{line}\n").as_bytes());
     let _ = out.flush();
     // SAFETY: a number; what is no terminal refuses.
     unsafe { libc::tcdrain(out.as_raw_fd()) };
