@@ -502,7 +502,7 @@ fn what_is_no_chapter_gets_no_marks_and_the_others_are_graded() {
         ("huge", "not-read", "104857600 bytes"),
         ("link", "not-read", "link"),
         ("pipe", "not-read", "no file"),
-        ("nothing", "not-read", "there is no"),
+        ("nothing", "not-read", "is called as a lab is"),
         (
             "copied",
             "not-built",

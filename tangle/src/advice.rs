@@ -10,6 +10,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::header::Operation;
 use crate::identifiers::brackets;
 use crate::model::{Model, Piece};
+use crate::parse::takes_part;
 use crate::source::{Book, Place};
 
 /// Everything that could be said better, in reading order.
@@ -28,6 +29,7 @@ pub fn advice(book: &Book, model: &Model) -> Vec<Diagnostic> {
     for piece in &model.pieces {
         found.extend(unbalanced(piece));
         found.extend(only_a_name(piece));
+        found.extend(fence_in_fence(model, piece));
         // Where nobody can write `fold`, plumbing looks like all else.
         if !book.dialect.is_lenient() {
             found.extend(before.and_then(|before| nothing_said(book, before, piece)));
@@ -37,6 +39,29 @@ pub fn advice(book: &Book, model: &Model) -> Vec<Diagnostic> {
     found.extend(said_in_vain(model));
     found.sort_by_key(|diagnostic| (diagnostic.primary.place.source, diagnostic.primary.place.range.start));
     found
+}
+
+/// A line that would open another fence of the program: the end of this one may be missing, and that of the next one closes it.
+fn fence_in_fence(model: &Model, piece: &Piece) -> Option<Diagnostic> {
+    let line = piece
+        .fence
+        .lines()
+        .find(|line| line.text.starts_with("```") && takes_part(model.dialect, line.text))?;
+    let place = Place {
+        source: piece.source,
+        range: line.place(0)..line.place(line.text.len()),
+    };
+    let diagnostic = Diagnostic::new(
+        Code::FenceInFence,
+        "this line looks as if it opened a fence, and is code of another one",
+        place,
+        "code",
+    );
+    Some(
+        diagnostic
+            .with(piece.place(), "this fence is still open there")
+            .help("close the first one before; whoever wants such a line in a file writes `~~~` around it"),
+    )
 }
 
 /// What the same chapter replaces further down: whoever wrote `+=` and then `:=` has lost the first.
@@ -193,6 +218,14 @@ mod tests {
         let program = crate::program(&book).unwrap();
         let found = advice(&book, &program.model);
         assert_eq!(&book.sources[0].text()[found[0].primary.place.range.clone()], "{");
+    }
+
+    #[test]
+    fn a_fence_that_the_next_one_closes_is_noticed() {
+        let open = "```c file=a\nx\n\ntext\n\n```c #b\ny\n```\n";
+        assert_eq!(codes(open), [Code::FenceInFence]);
+        let shown = "~~~c file=a\nx\n~~~\n\n```c\n```c #b\n```\n\n~~~c file=b\n``` x\n~~~\n";
+        assert_eq!(codes(shown), []);
     }
 
     #[test]

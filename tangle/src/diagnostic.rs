@@ -41,6 +41,8 @@ pub enum Code {
     NothingSaid,
     /// A part of a fragment that the same chapter replaces.
     SaidInVain,
+    /// A fence with a line in it that would open another one.
+    FenceInFence,
 }
 
 impl Code {
@@ -66,6 +68,7 @@ impl Code {
             Self::OnlyAName => "only-a-name",
             Self::NothingSaid => "nothing-said",
             Self::SaidInVain => "said-in-vain",
+            Self::FenceInFence => "fence-in-fence",
         }
     }
 
@@ -74,7 +77,7 @@ impl Code {
     pub fn is_advice(self) -> bool {
         matches!(
             self,
-            Self::UnbalancedFragment | Self::OnlyAName | Self::NothingSaid | Self::SaidInVain
+            Self::UnbalancedFragment | Self::OnlyAName | Self::NothingSaid | Self::SaidInVain | Self::FenceInFence
         )
     }
 

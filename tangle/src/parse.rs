@@ -307,13 +307,6 @@ impl Open {
         let is_open = self.range.end <= self.seen || !whole.trim_end().ends_with(['`', '~']);
         if is_open && (self.header != Ok(None) || whole.lines().skip(1).any(|line| takes_part(self.dialect, line))) {
             parsed.unterminated.push(opening);
-        } else if whole
-            .lines()
-            .skip(1)
-            .any(|line| is_fence_like(whole, line) && takes_part(self.dialect, line))
-        {
-            // Closed by the end of the next one. Who wants to show such a line takes another mark, or more of them.
-            parsed.unterminated.push(opening);
         }
         match self.header {
             Ok(None) => {}
@@ -340,17 +333,8 @@ impl Open {
     }
 }
 
-/// Whether `line` begins with the mark of the fence that is `whole`, and with no fewer of them.
-fn is_fence_like(whole: &str, line: &str) -> bool {
-    let line = line.trim_start_matches([' ', '\t', '>']);
-    whole.chars().next().is_some_and(|mark| {
-        let marks = |text: &str| text.chars().take_while(|&c| c == mark).count();
-        marks(line) >= marks(whole)
-    })
-}
-
 /// Whether `line` would open a fence that takes part.
-fn takes_part(dialect: Dialect, line: &str) -> bool {
+pub(crate) fn takes_part(dialect: Dialect, line: &str) -> bool {
     let line = line.trim_start_matches([' ', '\t', '>']);
     ["```", "~~~"].into_iter().any(|mark| {
         line.strip_prefix(mark)
@@ -443,8 +427,6 @@ mod tests {
             "~~~\n```rust #a\n```\n",
             "> ~~~~\n>  ~~~ {.rust file=a}\n",
             "```rust #a\n```x\n",
-            "```rust #a\nx\n\ntext\n\n```rust #b\ny\n```\n",
-            "```\nx\n\n````c file=a\ny\n````\n",
         ] {
             assert_eq!(parsed(text).unterminated.len(), 1, "{text:?}");
         }
@@ -455,9 +437,6 @@ mod tests {
             "`` ` ``",
             "~~~\n```\n",
             "```rust\n#a\n",
-            "````\n```rust #a\n```\n````\n",
-            "~~~rust #a\n```rust #b\n```\n~~~\n",
-            "```\n``` x\n```\n",
         ] {
             assert_eq!(parsed(text).unterminated.len(), 0, "{text:?}");
         }

@@ -271,8 +271,9 @@ impl Places {
         let target = parts.join("/");
         let below = || target.strip_prefix(&self.source_dir)?.strip_prefix('/');
         let there = self.pages.get(&target).map(String::as_str).or_else(below)?;
+        // Where nothing has moved the link stays as somebody wrote it.
         let link = relative(page, there);
-        (link != file).then_some(link)
+        (link != relative(here, &target)).then_some(link)
     }
 }
 

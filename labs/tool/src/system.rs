@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tangle::diagnostic::{self, Format};
+use tangle::diagnostic::{self, Code, Format};
 use tangle::disk::{self, Inputs, Mode};
 use tangle::source::{Book, Source};
 use tangle::{Program, map, record};
@@ -59,7 +59,16 @@ pub fn extend(course: &Course, more: &[(String, String)]) -> Result<Extended> {
         fingerprint.push_str(&map::fingerprint(text.as_bytes()));
         book.sources.push(Source::new(path, text.as_str()));
     }
-    match tangle::program(&book) {
+    let found = match tangle::program(&book) {
+        Ok(program) => {
+            let mut found = tangle::advice::advice(&book, &program.model);
+            // The compiler would have to make sense of prose.
+            found.retain(|one| one.code == Code::FenceInFence && one.primary.place.source >= own);
+            if found.is_empty() { Ok(program) } else { Err(found) }
+        }
+        Err(found) => Err(found),
+    };
+    match found {
         Ok(program) => Ok(Extended {
             book,
             program,
