@@ -209,7 +209,8 @@ fn tries(place: &Path, confine: &dyn Fn() -> Command) {
             || !printed.contains(attempt.prints)
             || begun.elapsed() > Duration::from_secs(70)
         {
-            let end = &printed[printed.floor_char_boundary(printed.len().saturating_sub(300))..];
+            let end: Vec<char> = printed.chars().rev().take(300).collect();
+            let end: String = end.into_iter().rev().collect();
             let seconds = begun.elapsed().as_secs();
             let _ = writeln!(
                 wrong,
