@@ -20,7 +20,7 @@
 
 use crate::confined::confine;
 use crate::harness::kmsg::KernelLog;
-use crate::harness::{Case, Outcome};
+use crate::harness::{Case, Outcome, check};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
@@ -153,6 +153,17 @@ impl Ran {
             ),
         }
     }
+}
+
+/// Fails unless it ended with this status; a Launcher that did not may have said why.
+pub fn ended(what: &str, ran: &Ran, status: i32) -> Outcome {
+    check!(
+        ran.status == Some(status),
+        "{what}: expected {status}, got {:?}, with {:?} on standard error",
+        ran.status,
+        ran.err.chars().take(500).collect::<String>()
+    );
+    Ok(())
 }
 
 /// The last of a text: what went wrong stands there.

@@ -28,6 +28,7 @@ mod grading;
 mod guest;
 mod harness;
 mod host;
+mod kernel_file;
 mod labs;
 mod layout;
 mod mirror;
