@@ -33,7 +33,7 @@ fn a_checkout_may_have_any_name_and_be_moved() {
         "    let request = request + 0;\n",
     );
     copy.insert(
-        "G070-shell.md",
+        "G090-shell.md",
         "print!(\"^C\\n{PROMPT}\");\n",
         "                    let _ = ();\n",
     );
