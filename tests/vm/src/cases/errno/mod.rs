@@ -2,6 +2,7 @@
 
 mod breaking;
 mod dma;
+mod eventfd;
 mod file;
 mod initialize;
 mod owner;
@@ -20,6 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
         initialize::cases(),
         owner::cases(),
         dma::cases(),
+        eventfd::cases(),
         breaking::cases(),
         read::cases(),
         file::cases(),
