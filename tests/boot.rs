@@ -251,3 +251,19 @@ fn it_keeps_what_it_promises_itself() {
         ran.fail("expected all promises to be kept");
     }
 }
+
+/// A Guest that dies before its bus is scanned has a console all the same.
+#[test]
+fn what_is_printed_early_is_not_lost() {
+    let ran = boot("boot-early", "/guests/guest debug die 2>&1", "");
+    ran.expect_status(1);
+    let early: Vec<&str> = ran
+        .lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("early: "))
+        .map(|line| line.split(' ').next().unwrap_or(""))
+        .collect();
+    if early != ["free", "4", "this"] || !ran.lines.iter().any(|line| line.contains("CRASH: as")) {
+        ran.fail("expected three early lines and the Guest's last words");
+    }
+}
