@@ -52,9 +52,13 @@ impl Running {
 
     /// A file of each of its threads.
     fn of_threads(&self, file: &str) -> Outcome<Vec<String>> {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).map_err(|e| e.to_string())?;
-        let read = |thread: std::io::Result<fs::DirEntry>| fs::read_to_string(thread?.path().join(file));
-        threads.map(|thread| read(thread).map_err(|e| e.to_string())).collect()
+        let threads =
+            fs::read_dir(format!("/proc/{}/task", self.pid())).map_err(|e| e.to_string())?;
+        let read =
+            |thread: std::io::Result<fs::DirEntry>| fs::read_to_string(thread?.path().join(file));
+        threads
+            .map(|thread| read(thread).map_err(|e| e.to_string()))
+            .collect()
     }
 
     /// Lets it end in good order.
@@ -73,7 +77,9 @@ impl Running {
         let status = self.process.wait().map_err(|e| e.to_string())?;
         let mut said = String::new();
         let mut errors = self.process.stderr.take().ok_or("no pipe")?;
-        errors.read_to_string(&mut said).map_err(|e| e.to_string())?;
+        errors
+            .read_to_string(&mut said)
+            .map_err(|e| e.to_string())?;
         Ok((status.signal(), said))
     }
 }
@@ -82,7 +88,13 @@ impl Running {
 const BELOW: u64 = 4096;
 
 /// Stops its first thread, which waits in `read()`, and puts a system call in the place of that one.
-fn inject(pid: Pid, options: ptrace::Options, call: i64, args: [u64; 4], text: &str) -> Outcome<libc::user_regs_struct> {
+fn inject(
+    pid: Pid,
+    options: ptrace::Options,
+    call: i64,
+    args: [u64; 4],
+    text: &str,
+) -> Outcome<libc::user_regs_struct> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error: nix::Error| format!("{what}: {error}")
@@ -94,7 +106,11 @@ fn inject(pid: Pid, options: ptrace::Options, call: i64, args: [u64; 4], text: &
         other => return Err(format!("it did not stop: {other:?}")),
     }
     let before = ptrace::getregs(pid).map_err(failed("registers"))?;
-    same("the instruction before it", ptrace::read(pid, (before.rip - 2) as *mut _).map_err(failed("code"))? & 0xffff, 0x050f)?;
+    same(
+        "the instruction before it",
+        ptrace::read(pid, (before.rip - 2) as *mut _).map_err(failed("code"))? & 0xffff,
+        0x050f,
+    )?;
     let at = before.rsp - BELOW;
     let text = CString::new(text).map_err(|e| e.to_string())?;
     let mut bytes = text.into_bytes_with_nul();
@@ -132,15 +148,23 @@ fn refused(name: &'static str, call: i64, args: [u64; 4]) -> Case {
         ptrace::detach(running.pid(), None).map_err(|e| e.to_string())?;
         let (signal, said) = running.death()?;
         let name = name.split('-').next().unwrap_or_default();
-        check!(said.contains(&format!("the system call {name}\n")), "it said {said:?}");
+        check!(
+            said.contains(&format!("the system call {name}\n")),
+            "it said {said:?}"
+        );
         same("the signal that killed it", signal, Some(libc::SIGSYS))
     })
 }
 
 /// The number after this word in a thread's status.
 fn field<'a>(status: &'a str, name: &str) -> Outcome<Vec<&'a str>> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    Ok(line.ok_or(format!("no {name}"))?.split_whitespace().collect())
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    Ok(line
+        .ok_or(format!("no {name}"))?
+        .split_whitespace()
+        .collect())
 }
 
 fn expect_given_up(running: &Running, user: &str, group: &str) -> Outcome {
@@ -159,7 +183,11 @@ fn expect_given_up(running: &Running, user: &str, group: &str) -> Outcome {
     for limits in running.of_threads("limits")? {
         for name in ["Max core file size", "Max processes"] {
             let line = limits.lines().find_map(|line| line.strip_prefix(name));
-            same(name, line.ok_or("no such limit")?.split_whitespace().next(), Some("0"))?;
+            same(
+                name,
+                line.ok_or("no such limit")?.split_whitespace().next(),
+                Some("0"),
+            )?;
         }
     }
     Ok(())
@@ -179,7 +207,8 @@ pub(super) fn cases() -> Vec<Case> {
             for status in running.of_threads("status")? {
                 same("Groups", field(&status, "Groups")?, vec![])?;
             }
-            let root = fs::read_link(format!("/proc/{}/root", running.pid())).map_err(|e| e.to_string())?;
+            let root = fs::read_link(format!("/proc/{}/root", running.pid()))
+                .map_err(|e| e.to_string())?;
             same("its root", root.to_str(), Some("/tmp/nothing"))?;
             running.finish()
         }),
@@ -191,38 +220,76 @@ pub(super) fn cases() -> Vec<Case> {
             }
             running.finish()
         }),
-        refused("openat", libc::SYS_openat, [libc::AT_FDCWD as u64, TEXT, 0, 0]),
+        refused(
+            "openat",
+            libc::SYS_openat,
+            [libc::AT_FDCWD as u64, TEXT, 0, 0],
+        ),
         refused("execve", libc::SYS_execve, [TEXT, 0, 0, 0]),
-        refused("socket", libc::SYS_socket, [libc::AF_UNIX as u64, libc::SOCK_STREAM as u64, 0, 0]),
+        refused(
+            "socket",
+            libc::SYS_socket,
+            [libc::AF_UNIX as u64, libc::SOCK_STREAM as u64, 0, 0],
+        ),
         refused("clone", libc::SYS_clone, [libc::SIGCHLD as u64, 0, 0, 0]),
         refused("ptrace", libc::SYS_ptrace, [0, 0, 0, 0]),
-        refused("mmap-of-code", libc::SYS_mmap, [0, 4096, (libc::PROT_READ | libc::PROT_EXEC) as u64, (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64]),
-        refused("mprotect-to-code", libc::SYS_mprotect, [0x1000, 4096, libc::PROT_EXEC as u64, 0]),
-        refused("ioctl-that-types", libc::SYS_ioctl, [0, libc::TIOCSTI, TEXT, 0]),
-        refused("process_vm_readv-of-another", libc::SYS_process_vm_readv, [1, 0, 0, 0]),
-        Case::new("sandbox/nothing-can-be-opened-even-without-the-filter", || {
-            let running = Running::start(&[])?;
-            let options = ptrace::Options::from_bits_retain(SUSPEND_SECCOMP);
-            let open = [libc::AT_FDCWD as u64, TEXT, 0, 0];
-            let before = inject(running.pid(), options, libc::SYS_openat, open, "/init")?;
-            let pid = running.pid();
-            let failed = |error: nix::Error| error.to_string();
-            ptrace::step(pid, None).map_err(failed)?;
-            waitpid(pid, Some(WaitPidFlag::__WALL)).map_err(failed)?;
-            let got = ptrace::getregs(pid).map_err(failed)?.rax.cast_signed();
-            ptrace::setregs(pid, before).map_err(failed)?;
-            ptrace::detach(pid, None).map_err(failed)?;
-            same("openat()", got, -i64::from(libc::EACCES))?;
-            running.finish()
-        }),
+        refused(
+            "mmap-of-code",
+            libc::SYS_mmap,
+            [
+                0,
+                4096,
+                (libc::PROT_READ | libc::PROT_EXEC) as u64,
+                (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64,
+            ],
+        ),
+        refused(
+            "mprotect-to-code",
+            libc::SYS_mprotect,
+            [0x1000, 4096, libc::PROT_EXEC as u64, 0],
+        ),
+        refused(
+            "ioctl-that-types",
+            libc::SYS_ioctl,
+            [0, libc::TIOCSTI, TEXT, 0],
+        ),
+        refused(
+            "process_vm_readv-of-another",
+            libc::SYS_process_vm_readv,
+            [1, 0, 0, 0],
+        ),
+        Case::new(
+            "sandbox/nothing-can-be-opened-even-without-the-filter",
+            || {
+                let running = Running::start(&[])?;
+                let options = ptrace::Options::from_bits_retain(SUSPEND_SECCOMP);
+                let open = [libc::AT_FDCWD as u64, TEXT, 0, 0];
+                let before = inject(running.pid(), options, libc::SYS_openat, open, "/init")?;
+                let pid = running.pid();
+                let failed = |error: nix::Error| error.to_string();
+                ptrace::step(pid, None).map_err(failed)?;
+                waitpid(pid, Some(WaitPidFlag::__WALL)).map_err(failed)?;
+                let got = ptrace::getregs(pid).map_err(failed)?.rax.cast_signed();
+                ptrace::setregs(pid, before).map_err(failed)?;
+                ptrace::detach(pid, None).map_err(failed)?;
+                same("openat()", got, -i64::from(libc::EACCES))?;
+                running.finish()
+            },
+        ),
         Case::new("sandbox/files-of-others-are-closed", || {
             let stranger = fs::File::open("/init").map_err(|e| e.to_string())?;
-            nix::fcntl::fcntl(&stranger, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))
-                .map_err(|e| e.to_string())?;
+            nix::fcntl::fcntl(
+                &stranger,
+                nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
+            )
+            .map_err(|e| e.to_string())?;
             for (options, wanted) in [(&[][..], false), (&["--no-sandbox"], true)] {
                 let running = Running::start(options)?;
-                let files = fs::read_dir(format!("/proc/{}/fd", running.pid())).map_err(|e| e.to_string())?;
-                let mut names = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
+                let files = fs::read_dir(format!("/proc/{}/fd", running.pid()))
+                    .map_err(|e| e.to_string())?;
+                let mut names = files
+                    .flatten()
+                    .filter_map(|file| fs::read_link(file.path()).ok());
                 let open = names.any(|name| name.to_str() == Some("/init"));
                 same("whether it has our file", open, wanted)?;
                 running.finish()?;
