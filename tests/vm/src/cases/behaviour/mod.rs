@@ -40,7 +40,3 @@ pub(super) fn cases() -> Vec<Case> {
     .flatten()
     .collect()
 }
-
-pub(super) fn seldom() -> Vec<Case> {
-    pair::seldom()
-}
