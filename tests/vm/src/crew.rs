@@ -27,7 +27,8 @@ pub fn run(read: impl Fn(&mut [u8]) -> Answer) -> Outcome<String> {
             Err(Errno::EINTR) => {}
             // Somebody has broken it out, and will let it in again.
             Err(Errno::EAGAIN) => std::thread::yield_now(),
-            Err(Errno::ENOENT) => return reason(read),
+            // It is dead. If it was so before this call, the call has told why.
+            Err(Errno::ENOENT) | Ok(_) => return reason(read),
             other => return Err(format!("read() of a CPU: {other:?}")),
         }
     }
