@@ -12,7 +12,9 @@ use crate::tables::pte;
 
 /// How far each has counted.
 fn counted(crew: &Crew, cpus: u64) -> Vec<u64> {
-    (0..cpus).map(|cpu| crew.ram.word(own(cpu, COUNTED))).collect()
+    (0..cpus)
+        .map(|cpu| crew.ram.word(own(cpu, COUNTED)))
+        .collect()
 }
 
 /// Runs it to its own end, which must be good.
@@ -35,7 +37,11 @@ fn round(cpus: u64, rounds: u64) -> Outcome {
     let ram = guest.ram.clone();
     ends(guest)?;
     for cpu in 0..cpus {
-        same("interrupts that a CPU has heard", ram.word(own(cpu, HEARD)), rounds)?;
+        same(
+            "interrupts that a CPU has heard",
+            ram.word(own(cpu, HEARD)),
+            rounds,
+        )?;
     }
     Ok(())
 }
@@ -83,7 +89,11 @@ fn born() -> Outcome {
         0,
     ];
     check!(found == want, "expected {want:x?}, found {found:x?}");
-    same("CPUs that the guest is told of", ram.word16(FREE + data::CPUS), 2)
+    same(
+        "CPUs that the guest is told of",
+        ram.word16(FREE + data::CPUS),
+        2,
+    )
 }
 
 /// All count, and one of them ends it when it is told to.
@@ -91,7 +101,9 @@ fn end_by(cpu: u64, cpus: u64) -> Outcome {
     let mut guest = guest(cpus::COUNT_ALL, cpus);
     guest.param(1, cpu);
     let crew = Crew::start(guest)?;
-    crew.wait_until("all count", || counted(&crew, cpus).iter().all(|&so_far| so_far > 1000))?;
+    crew.wait_until("all count", || {
+        counted(&crew, cpus).iter().all(|&so_far| so_far > 1000)
+    })?;
     crew.end("POWEROFF: 0")
 }
 
@@ -100,7 +112,9 @@ fn spinners() -> Outcome {
     let bystander = Bystander::start()?;
     let cpus = 2 * host::cpus().len() as u64;
     let crew = Crew::start(guest(cpus::COUNT_ALL, cpus))?;
-    crew.wait_until("all spin", || counted(&crew, cpus).iter().all(|&so_far| so_far > 0))?;
+    crew.wait_until("all spin", || {
+        counted(&crew, cpus).iter().all(|&so_far| so_far > 0)
+    })?;
     for _ in 0..5 {
         let before = counted(&crew, cpus);
         bystander.wait_for_progress()?;
@@ -143,7 +157,11 @@ fn lists() -> Outcome {
     guest.powered_off(&guest.finish()?, 0)?;
     let (sent, reason) = crate::harness::join(thread)?;
     same("what the second has sent", sent, (DMA + dma::SIZE, 4))?;
-    same("what the second hears at the end", reason.as_str(), "POWEROFF: 0")
+    same(
+        "what the second hears at the end",
+        reason.as_str(),
+        "POWEROFF: 0",
+    )
 }
 
 /// When all CPUs have stopped, their threads sleep until somebody ends them.

@@ -147,7 +147,10 @@ pub(super) fn cases() -> Vec<Case> {
         Case {
             // The kernel's words about a group that has no memory left.
             tolerates: &["Call Trace"],
-            ..Case::new("pair/a-cpu-that-came-to-nothing-comes-again", one_that_failed)
+            ..Case::new(
+                "pair/a-cpu-that-came-to-nothing-comes-again",
+                one_that_failed,
+            )
         }
         .needing([Need::MEMORY_GROUPS]),
         Case::new("pair/what-is-taken-back-is-out-of-both", taken_back),

@@ -106,8 +106,16 @@ pub(super) fn cases() -> Vec<Case> {
             refused("read() at 1", second.read(&mut [0; 16]), EPERM)?;
             for cpu in [3, 64, 1 << 32, i64::MAX as u64 - 4096] {
                 let device = guest.device().of_cpu(cpu);
-                refused(&format!("INITIALIZE at {cpu:#x}"), device.take_cpu(), EINVAL)?;
-                refused(&format!("read() at {cpu:#x}"), device.read(&mut [0; 16]), EPERM)?;
+                refused(
+                    &format!("INITIALIZE at {cpu:#x}"),
+                    device.take_cpu(),
+                    EINVAL,
+                )?;
+                refused(
+                    &format!("read() at {cpu:#x}"),
+                    device.read(&mut [0; 16]),
+                    EPERM,
+                )?;
                 let breaks = device.set_break(false);
                 refused(&format!("BREAK at {cpu:#x}"), breaks, EINVAL)?;
             }
@@ -142,7 +150,11 @@ pub(super) fn cases() -> Vec<Case> {
                 granted("IRQ at 1 of its runner", mine.irq(3), 16)?;
                 refused("IRQ 32 at 1 of its runner", mine.irq(32), EINVAL)?;
                 refused("GETDMA at 1 of its runner", mine.get_dma(0), ENOENT)?;
-                refused("the runner's read() at 0", mine.of_cpu(0).read(&mut [0; 16]), EPERM)
+                refused(
+                    "the runner's read() at 0",
+                    mine.of_cpu(0).read(&mut [0; 16]),
+                    EPERM,
+                )
             });
             asked.recv().map_err(|e| e.to_string())?;
             all("the first's runner", EPERM)?;
@@ -158,7 +170,11 @@ pub(super) fn cases() -> Vec<Case> {
                     let answer = device.write(&[request, 0]);
                     refused(&format!("request {request} at {cpu}"), answer, ENOENT)?;
                 }
-                refused(&format!("read() at {cpu}"), device.read(&mut [0; 16]), EPERM)?;
+                refused(
+                    &format!("read() at {cpu}"),
+                    device.read(&mut [0; 16]),
+                    EPERM,
+                )?;
             }
             Ok(())
         }),
@@ -201,7 +217,11 @@ pub(super) fn cases() -> Vec<Case> {
             // Letting another one in is no release.
             granted("BREAK off at 0", guest.device().set_break(false), 16)?;
             check!(!breaker.is_finished(), "BREAK off at 0 let CPU 1 in");
-            granted("BREAK off at 1", guest.device().of_cpu(1).set_break(false), 16)?;
+            granted(
+                "BREAK off at 1",
+                guest.device().of_cpu(1).set_break(false),
+                16,
+            )?;
             granted("BREAK on at 1", join(breaker)?, 16)
         }),
         Case::new("errno/cpus/one-that-waits-hears-of-the-end", || {
@@ -220,7 +240,8 @@ pub(super) fn cases() -> Vec<Case> {
             crew.wait_until("CPU 1 stands still", || {
                 let [first, others] = [count(1), count(0) + count(2)];
                 let on = || count(0) + count(2) > others + 20_000;
-                wait_until("the others go on", || on() || crew.is_over()).is_ok() && count(1) == first
+                wait_until("the others go on", || on() || crew.is_over()).is_ok()
+                    && count(1) == first
             })?;
             check!(!breaker.is_finished(), "BREAK on at 1 came back before off");
             let stood = count(1);
@@ -239,7 +260,10 @@ pub(super) fn cases() -> Vec<Case> {
             granted("IRQ 5 at 1", crew.device.of_cpu(1).irq(5), 16)?;
             crew.wait_until("CPU 1 hears", || word(1, cpus::HEARD) == 1)?;
             let heard = [0, 1, 2].map(|cpu| word(cpu, cpus::HEARD));
-            check!(heard == [0, 1, 0], "interrupt 5 was heard so often: {heard:?}");
+            check!(
+                heard == [0, 1, 0],
+                "interrupt 5 was heard so often: {heard:?}"
+            );
             Ok(())
         }),
     ]

@@ -9,7 +9,7 @@ use crate::harness::{Case, Outcome, check, granted, join, refused, same, wait_un
 use crate::layout::*;
 use crate::ram::Edge;
 use crate::signals;
-use nix::errno::Errno::{EFAULT, EINTR, EINVAL, EPERM, ENOENT};
+use nix::errno::Errno::{EFAULT, EINTR, EINVAL, ENOENT, EPERM};
 use nix::sys::signal::Signal;
 use nix::sys::uio::{pread, readv};
 use nix::unistd::gettid;

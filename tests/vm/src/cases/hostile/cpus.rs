@@ -2,7 +2,7 @@
 
 use super::random::Dice;
 use super::{dies, hostile, is};
-use crate::abi::{SWITCHER_4LEVEL, hc};
+use crate::abi::{SWITCHER_4LEVEL, data, hc};
 use crate::blobs::cpus::{self, COUNTED, SHARED, own};
 use crate::blobs::work;
 use crate::crew::Crew;
@@ -132,6 +132,21 @@ pub(super) fn cases() -> Vec<Case> {
             guest.cpus = 2;
             guest.call([hc::START_CPU, 1, 0x1234_5000, 7]);
             Crew::start(guest)?.over("unhandled trap 14 at 0x12345000 (0x12345000)")
+        }),
+        // What stands in the ring behind it is not made, and nothing of the call that brought it about.
+        hostile("cpus/stop-through-the-ring", || {
+            let mut guest = Guest::new(work::SPIN);
+            for (slot, number) in (0..).zip([hc::FLUSH_ASYNC, hc::STOP_CPU, hc::POWEROFF]) {
+                let entry = DATA + data::RING + 32 * slot;
+                guest.ram.set_word(entry, number);
+                let status = DATA + data::RING_STATUS + slot;
+                guest.ram.set_bytes(status, &[data::PENDING]);
+            }
+            guest.call([hc::POWEROFF, 1, 0, 0]);
+            guest.boot()?;
+            same("how it ends", guest.finish_within(200)?, None)?;
+            let marks = [0, 1, 2].map(|slot| guest.ram.byte(DATA + data::RING_STATUS + slot));
+            same("the ring", marks, [data::DONE, data::DONE, data::PENDING])
         }),
         hostile("cpus/start-those-that-run", || pester(1)),
         hostile("cpus/interrupts-without-handlers", || pester(2)),
