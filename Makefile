@@ -262,7 +262,7 @@ launcher: | $(tangle_bin)
 guest: | $(tangle_bin)
 	$(Q)+scripts/part $(like_book) guest $(code) $(guest) $(payload) \
 		$(wrap) cargo build $(call cargo_quiet,$(guest)) --release --manifest-path $(code)/guest/Cargo.toml --target-dir $(built_guest) \
-		--config 'build.rustflags=[$(unused:%="%")]'
+		--config 'build.rustflags=["-Cforce-frame-pointers=yes"$(unused:%=,"%")]'
 
 module: | $(tangle_bin)
 	$(Q)scripts/part $(like_book) module $(code) $(module)/lguest.ko $(payload) \
