@@ -236,7 +236,13 @@ pub(super) fn cases() -> Vec<Case> {
             let count = |cpu| crew.ram.word(cpus::own(cpu, cpus::COUNTED));
             crew.wait_until("all count", || (0..3).all(|cpu| count(cpu) > 0))?;
             let second = crew.device.of_cpu(1);
-            let breaker = spawn(move || Ok(second.set_break(true)));
+            let (tell, told) = channel();
+            let breaker = spawn(move || {
+                let _ = tell.send(gettid());
+                Ok(second.set_break(true))
+            });
+            let breaking = told.recv().map_err(|e| e.to_string())?;
+            crew.wait_until("BREAK on waits", || host::sleeps(breaking))?;
             crew.wait_until("CPU 1 stands still", || {
                 let [first, others] = [count(1), count(0) + count(2)];
                 let on = || count(0) + count(2) > others + 20_000;
