@@ -21,6 +21,7 @@ use crate::{
 use kernel::{
     new_mutex,
     prelude::*,
+    seq_file::SeqFile,
     sync::{Arc, Mutex, MutexGuard, SetOnce},
     task::Task,
 };
@@ -166,5 +167,10 @@ impl Guest {
     pub(crate) fn dma_was_read(&self) -> Result {
         self.vcpu()?.sent = None;
         Ok(())
+    }
+
+    /// What it has cost so far, for anybody who may look.
+    pub(crate) fn show(&self, m: &SeqFile) {
+        self.machine.show(m);
     }
 }

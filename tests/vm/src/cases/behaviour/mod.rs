@@ -1,5 +1,6 @@
 //! What a well-behaved guest may rely on.
 
+mod costs;
 mod descriptors;
 mod dma;
 mod emulation;
@@ -35,6 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
         descriptors::cases(),
         lent::cases(),
         pair::cases(),
+        costs::cases(),
     ]
     .into_iter()
     .flatten()
