@@ -6,6 +6,7 @@ use crate::guest::{Event, Guest};
 use crate::harness::{Case, Outcome, check, join, same, wait_until};
 use crate::labs::random;
 use crate::layout::*;
+use crate::needs::Need;
 use crate::signals;
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
@@ -470,6 +471,129 @@ fn memory() -> Outcome {
     Ok(())
 }
 
+/// Events of this thread's Guests, in an instance of its own.
+struct Listener(std::path::PathBuf);
+
+impl Listener {
+    const TRACING: &str = "/sys/kernel/tracing";
+
+    fn new() -> Outcome<Self> {
+        let of = |what: &str| move |e: std::io::Error| format!("{what}: {e}");
+        if !std::fs::exists(format!("{}/instances", Self::TRACING)).unwrap_or(false) {
+            let none = None::<&str>;
+            let flags = nix::mount::MsFlags::empty();
+            nix::mount::mount(none, Self::TRACING, Some("tracefs"), flags, none)
+                .map_err(|e| format!("mount tracefs: {e}"))?;
+        }
+        let name = format!("{}/instances/vmtests", Self::TRACING);
+        std::fs::create_dir(&name).map_err(of(&name))?;
+        let listener = Self(name.into());
+        listener.set("set_event_pid", &nix::unistd::gettid().to_string())?;
+        listener.set("trace_clock", "mono")?;
+        listener.set("buffer_size_kb", "4096")?;
+        listener.set("events/lguest/enable", "1")?;
+        Ok(listener)
+    }
+
+    fn set(&self, file: &str, value: &str) -> Outcome {
+        let file = self.0.join(file);
+        std::fs::write(&file, value).map_err(|e| format!("{}: {e}", file.display()))
+    }
+
+    /// What was heard of one Guest: each line from the name of the event on.
+    fn heard(&self, guest: u64) -> Outcome<Vec<String>> {
+        self.set("events/lguest/enable", "0")?;
+        let file = self.0.join("trace");
+        let text = std::fs::read_to_string(&file).map_err(|e| format!("trace: {e}"))?;
+        let of_it = format!(": guest={guest} vcpu=0");
+        let ours = text.lines().filter(|line| line.contains(&of_it));
+        let from_name = |line: &str| {
+            let at = line.find(&of_it)?;
+            let name = line[..at].rfind(' ')? + 1;
+            Some(line[name..].to_owned())
+        };
+        Ok(ours.filter_map(from_name).collect())
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.set("events/lguest/enable", "0");
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// As many events as the counters say.
+fn events_are_counts() -> Outcome {
+    let listener = Listener::new()?;
+    let counts: [u64; 4] = std::array::from_fn(|_| 1 + random() % 100);
+    let mut guest = Guest::new(COME_OUT);
+    guest.traps();
+    for (index, count) in (0..).zip(counts) {
+        guest.param(index, count);
+    }
+    guest.run_to_poweroff(0)?;
+    let figures = Figures::of_guest(&guest)?;
+    let lines = listener.heard(figures.get("guest")?)?;
+    let of = |name: &str| {
+        let begin = format!("{name}: ");
+        lines.iter().filter(|line| line.starts_with(&begin)).count() as u64
+    };
+    for (event, figure) in [
+        ("guest_entry", "exits"),
+        ("guest_exit", "exits"),
+        ("hypercall", "calls"),
+        ("emulate", "emulated"),
+        ("inject", "traps"),
+        ("page_fault", "exits-page-fault"),
+    ] {
+        same(&format!("events {event}"), of(event), figures.get(figure)?)?;
+    }
+    let with = |text: &str| lines.iter().filter(|line| line.contains(text)).count() as u64;
+    for reason in ["host", "hypercall", "page-fault", "protection", "trap"] {
+        let want = figures.get(&format!("exits-{reason}"))?;
+        let what = format!("exits with reason={reason}");
+        same(&what, with(&format!("reason={reason}")), want)?;
+    }
+    same("events guest_run", of("guest_run"), of("guest_stop"))?;
+    same("the end", with("why=death"), 1)?;
+    same("POWEROFF", with("number=11 args=0x0,"), 1)
+}
+
+/// What the lines say of a Guest that is known.
+fn events_say_what_happened() -> Outcome {
+    let listener = Listener::new()?;
+    let mut guest = Guest::new(FAULT);
+    guest.traps();
+    guest.param(0, 2);
+    guest.run_to_poweroff(0)?;
+    let number = Figures::of_guest(&guest)?.get("guest")?;
+    let lines = listener.heard(number)?;
+    let fault = "page_fault: guest=";
+    let where_ = "address=0x7000000000 error=0x0 outcome=reflected";
+    let faults = lines
+        .iter()
+        .filter(|line| line.starts_with(fault) && line.ends_with(where_));
+    same("faults at 0x7000000000", faults.count(), 2)?;
+    let traps = lines
+        .iter()
+        .filter(|line| line.starts_with("inject: ") && line.ends_with("vector=14 error=0x0"));
+    same("traps 14", traps.count(), 2)?;
+    let init = format!("number=1 args={DATA:#x},0x0,0x0");
+    check!(
+        lines.iter().any(|line| line.ends_with(&init)),
+        "events: expected a hypercall {init:?}, got {lines:?}"
+    );
+    // Others are not told of.
+    drop(listener);
+    let mut guest = Guest::new(FAULT);
+    guest.traps();
+    guest.run_to_poweroff(0)?;
+    let listener = Listener::new()?;
+    let number = Figures::of_guest(&guest)?.get("guest")?;
+    same("events before anybody listened", listener.heard(number)?.len(), 0)
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("cost/exits-add-up", exits),
@@ -480,5 +604,9 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("cost/faults-filled-or-reflected", faults),
         Case::new("cost/where-a-guest-is", places),
         Case::new("cost/memory", memory),
+        Case::new("cost/as-many-events-as-counts", events_are_counts)
+            .needing([Need::TRACEPOINTS]),
+        Case::new("cost/events-say-what-happened", events_say_what_happened)
+            .needing([Need::TRACEPOINTS]),
     ]
 }
