@@ -165,7 +165,8 @@ impl Guest {
 
     /// The Launcher knows about the DMA buffer now.
     pub(crate) fn dma_was_read(&self) -> Result {
-        self.vcpu()?.sent = None;
+        let sent = self.vcpu()?.sent.take();
+        let _ = sent;
         Ok(())
     }
 

@@ -478,7 +478,6 @@ impl Listener {
     const TRACING: &str = "/sys/kernel/tracing";
 
     fn new() -> Outcome<Self> {
-        let of = |what: &str| move |e: std::io::Error| format!("{what}: {e}");
         if !std::fs::exists(format!("{}/instances", Self::TRACING)).unwrap_or(false) {
             let none = None::<&str>;
             let flags = nix::mount::MsFlags::empty();
@@ -486,7 +485,7 @@ impl Listener {
                 .map_err(|e| format!("mount tracefs: {e}"))?;
         }
         let name = format!("{}/instances/vmtests", Self::TRACING);
-        std::fs::create_dir(&name).map_err(of(&name))?;
+        std::fs::create_dir(&name).map_err(|e| format!("{name}: {e}"))?;
         let listener = Self(name.into());
         listener.set("set_event_pid", &nix::unistd::gettid().to_string())?;
         listener.set("trace_clock", "mono")?;
