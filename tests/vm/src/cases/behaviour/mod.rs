@@ -1,5 +1,6 @@
 //! What a well-behaved guest may rely on.
 
+mod cpus;
 mod costs;
 mod descriptors;
 mod dma;
@@ -36,13 +37,10 @@ pub(super) fn cases() -> Vec<Case> {
         descriptors::cases(),
         lent::cases(),
         pair::cases(),
+        cpus::cases(),
         costs::cases(),
     ]
     .into_iter()
     .flatten()
     .collect()
-}
-
-pub(super) fn seldom() -> Vec<Case> {
-    pair::seldom()
 }
