@@ -57,10 +57,17 @@ fn stat_shows_all_guests_and_ends_when_asked() {
         assert_eq!(figures["guest"], number);
         assert_eq!(figures["cpus"], 1);
         assert_eq!(figures["call-1"], 1, "LGUEST_INIT");
-        let sum: u64 = ["hypercall", "page-fault", "protection", "trap", "host", "other"]
-            .iter()
-            .map(|kind| figures[format!("exits-{kind}")].as_u64().unwrap())
-            .sum();
+        let sum: u64 = [
+            "hypercall",
+            "page-fault",
+            "protection",
+            "trap",
+            "host",
+            "other",
+        ]
+        .iter()
+        .map(|kind| figures[format!("exits-{kind}")].as_u64().unwrap())
+        .sum();
         assert_eq!(figures["exits"], sum);
         assert!(guests[index]["per-second"]["exits"].as_f64().unwrap() > 0.0);
     }
@@ -139,7 +146,14 @@ fn trace_tells_everything_and_leaves_nothing_behind() {
         }
     }
     assert_eq!(open, 0, "tags that are not closed");
-    for row in ["Guest 1, CPU 0", "Launcher: ", "asleep: ", "trap: ", "page fault: ", "dma: "] {
+    for row in [
+        "Guest 1, CPU 0",
+        "Launcher: ",
+        "asleep: ",
+        "trap: ",
+        "page fault: ",
+        "dma: ",
+    ] {
         assert!(picture.contains(row), "{row} in {picture}");
     }
 

@@ -134,9 +134,19 @@ fn answers() -> Outcome {
         figures.are("took-trap", counts[2])?;
         figures.are("took-other", 0)?;
         for kind in ["host", "page-fault"] {
-            figures.are(&format!("took-{kind}"), figures.get(&format!("exits-{kind}"))?)?;
+            figures.are(
+                &format!("took-{kind}"),
+                figures.get(&format!("exits-{kind}"))?,
+            )?;
         }
-        for kind in ["host", "hypercall", "page-fault", "protection", "trap", "other"] {
+        for kind in [
+            "host",
+            "hypercall",
+            "page-fault",
+            "protection",
+            "trap",
+            "other",
+        ] {
             figures.add_up(&format!("took-{kind}"), &format!("took-{kind}-"))?;
         }
         // As long as the others live, they could be taken for it.
@@ -162,7 +172,11 @@ fn long() -> Outcome {
     guest.run_to_poweroff(0)?;
     let figures = Figures::of_guest(&guest)?;
     let all = long_ones(&figures, "hypercall")?;
-    same("hypercalls that took long, of a Guest that sleeps once", all, 1)?;
+    same(
+        "hypercalls that took long, of a Guest that sleeps once",
+        all,
+        1,
+    )?;
 
     let mut guest = Guest::new(SEND);
     guest.param(0, DMA);
@@ -176,7 +190,11 @@ fn long() -> Outcome {
     guest.powered_off(&reason, 0)?;
     let figures = Figures::of_guest(&guest)?;
     let all = long_ones(&figures, "hypercall")?;
-    same("hypercalls that took long, of a Guest whose Launcher was slow once", all, 1)
+    same(
+        "hypercalls that took long, of a Guest whose Launcher was slow once",
+        all,
+        1,
+    )
 }
 
 /// Page faults of a Guest that stores to so many fresh pages.
@@ -308,7 +326,17 @@ fn hypercalls() -> Outcome {
     }
     // The last call of a Guest, whatever it is, has not been answered.
     let wide = (1 << 32) + random() % 21;
-    for number in [3, 8, 16, 31, 32, 32 + random() % 1000, wide, 1 << 63, u64::MAX] {
+    for number in [
+        3,
+        8,
+        16,
+        31,
+        32,
+        32 + random() % 1000,
+        wide,
+        1 << 63,
+        u64::MAX,
+    ] {
         let (mut guest, made) = caller(CALL);
         guest.param(0, number);
         let reason = guest.run()?;
@@ -325,7 +353,11 @@ fn hypercalls() -> Outcome {
     guest.run_to_poweroff(0)?;
     let figures = Figures::of_guest(&guest)?;
     same("HALTs that took long", long_ones(&figures, "call-10")?, 1)?;
-    same("SET_CLOCKEVENTs that took long", long_ones(&figures, "call-9")?, 0)
+    same(
+        "SET_CLOCKEVENTs that took long",
+        long_ones(&figures, "call-9")?,
+        0,
+    )
 }
 
 pub fn tests() -> Vec<Case> {

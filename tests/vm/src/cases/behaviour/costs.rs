@@ -2,6 +2,7 @@
 
 use crate::abi::{data, hc};
 use crate::blobs::{Blob, blob, work};
+use crate::crew::Crew;
 use crate::guest::{Event, Guest};
 use crate::harness::{Case, Outcome, check, join, same, wait_until};
 use crate::labs::random;
@@ -314,7 +315,17 @@ fn hypercalls() -> Outcome {
     }
     // The last call of a Guest, whatever it is.
     let wide = (1 << 32) + random() % 21;
-    for number in [3, 8, 16, 31, 32, 33 + random() % 1000, wide, 1 << 63, u64::MAX] {
+    for number in [
+        3,
+        8,
+        16,
+        31,
+        32,
+        33 + random() % 1000,
+        wide,
+        1 << 63,
+        u64::MAX,
+    ] {
         let (mut guest, mut made) = caller(CALL);
         guest.param(0, number);
         let reason = guest.run()?;
@@ -471,6 +482,35 @@ fn memory() -> Outcome {
     Ok(())
 }
 
+/// Two CPUs, each with figures of its own, and their sums.
+fn two_cpus() -> Outcome {
+    let mut guest = Guest::new(CALL_ON);
+    guest.cpus = 2;
+    let crew = Crew::start(guest)?;
+    let fd = crew.device.fd();
+    let ram = crew.ram.clone();
+    crew.wait_until("the first CPU has made some calls", || {
+        ram.word(COUNT) > 100
+    })?;
+    let figures = Figures::of_file(fd)?;
+    figures.are("cpus", 2)?;
+    figures.add_up("cpu-0-exits", "cpu-0-exits-")?;
+    check!(
+        figures.get("cpu-0-exits-hypercall")? > 100,
+        "a CPU with more than 100 calls: got {:?}",
+        figures.0
+    );
+    // Nobody has started the second.
+    figures.are("cpu-1-exits", 0)?;
+    figures.are("cpu-1-guest-ns", 0)?;
+    check!(
+        figures.get("cpu-1-halted-ns")? > 0,
+        "a CPU that nobody has started: expected it to sleep, got {:?}",
+        figures.0
+    );
+    crew.end("POWEROFF: 0")
+}
+
 /// Events of this thread's Guests, in an instance of its own.
 struct Listener(std::path::PathBuf);
 
@@ -590,7 +630,11 @@ fn events_say_what_happened() -> Outcome {
     guest.run_to_poweroff(0)?;
     let listener = Listener::new()?;
     let number = Figures::of_guest(&guest)?.get("guest")?;
-    same("events before anybody listened", listener.heard(number)?.len(), 0)
+    same(
+        "events before anybody listened",
+        listener.heard(number)?.len(),
+        0,
+    )
 }
 
 pub(super) fn cases() -> Vec<Case> {
@@ -603,8 +647,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("cost/faults-filled-or-reflected", faults),
         Case::new("cost/where-a-guest-is", places),
         Case::new("cost/memory", memory),
-        Case::new("cost/as-many-events-as-counts", events_are_counts)
-            .needing([Need::TRACEPOINTS]),
+        Case::new("cost/each-cpu-has-its-own", two_cpus),
+        Case::new("cost/as-many-events-as-counts", events_are_counts).needing([Need::TRACEPOINTS]),
         Case::new("cost/events-say-what-happened", events_say_what_happened)
             .needing([Need::TRACEPOINTS]),
     ]

@@ -1,7 +1,7 @@
 //! What a well-behaved guest may rely on.
 
-mod cpus;
 mod costs;
+mod cpus;
 mod descriptors;
 mod dma;
 mod emulation;
