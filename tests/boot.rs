@@ -237,3 +237,17 @@ on_every_machine! {
     cpu_qemu64_smp_1: "qemu64", 1;
     cpu_qemu64_smp_4: "qemu64", 4;
 }
+
+/// What only the kernel can try, it tries by itself.
+#[test]
+fn it_keeps_what_it_promises_itself() {
+    let ran = boot("boot-check", "/guests/guest check", "");
+    ran.expect_status(0).expect_lines(&[
+        "ok lazy/200 calls cost 4 visits",
+        "ok lazy/a fault is not believed before the ring is empty",
+        "ok lazy/a call at once comes after those in the ring",
+    ]);
+    if ran.lines.iter().any(|line| line.starts_with("FAIL")) {
+        ran.fail("expected all promises to be kept");
+    }
+}
