@@ -67,11 +67,17 @@ pub(super) fn cases() -> Vec<Case> {
             let used = receiver.ram.word32(DMA + dma::SIZE * i);
             same("used_len of the receiver", used, 5 + i as u32)?;
         }
-        // One that became free is found again.
+        // They are filled in turn: one that is free is not found before the one whose turn it is.
         receiver.ram.set_word32(DMA + dma::SIZE, 0);
-        let mut sender = sender(&shared, &[(BUFFER, 9)])?;
-        same("used_len of the sender", sent(&mut sender)?, 9)?;
-        same("the buffer", receiver.ram.word32(DMA + dma::SIZE), 9)?;
+        let mut early = sender(&shared, &[(BUFFER, 9)])?;
+        same("used_len of one out of turn", sent(&mut early)?, 0)?;
+        receiver.ram.set_word32(DMA, 0);
+        for (place, len) in [(0, 9), (1, 10)] {
+            let mut sender = sender(&shared, &[(BUFFER, len)])?;
+            same("used_len of the sender", sent(&mut sender)?, len.into())?;
+            let used = receiver.ram.word32(DMA + place * dma::SIZE);
+            same("the buffer", used, len.into())?;
+        }
         interrupted(&receiver)
     }));
     cases.push(Case::new("between/a-receiver-that-is-full-is-called", || {
