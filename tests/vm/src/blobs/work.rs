@@ -300,7 +300,9 @@ blob! {
         "5: cmp qword ptr [r15 + STOP], 0",
         "je 2b",
         "poweroff 0",
-        "6: poweroff 1";
+        "6: mov [r15 + OUT + 8], rbx",
+        "mov [r15 + OUT + 16], r12",
+        "poweroff 1";
 
     /// Sleeps until one interrupt came, then ends.
     HALT = "hcall 10", "poweroff 0";

@@ -6,6 +6,7 @@ mod errno;
 mod hostile;
 mod life;
 mod memory;
+mod sandbox;
 mod stale;
 
 use crate::harness::Case;
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Case> {
         between::cases(),
         hostile::cases(),
         memory::cases(),
+        sandbox::cases(),
         life::cases(),
     ]
     .into_iter()
@@ -29,7 +31,5 @@ pub fn all() -> Vec<Case> {
 
 /// Cases that may stop the machine: not among all.
 pub fn dangerous() -> Vec<Case> {
-    let mut cases = stale::cases();
-    cases.extend(behaviour::seldom());
-    cases
+    stale::cases()
 }
