@@ -230,6 +230,80 @@ blob! {
         "jnz 2b",
         "3: poweroff 0";
 
+    /// Sends its number to the key in parameter 0, again and again until STOP; the number grows when it was taken. Result 0 counts when not.
+    SEND_UNTIL = "2: mov dword ptr [r15 + DMA], 0",
+        "mov rax, [r15 + COUNT]",
+        "mov [r15 + BUFFER], rax",
+        "hcall 13, [r15 + PARAM], DMA",
+        "cmp dword ptr [r15 + DMA], 0",
+        "je 3f",
+        "inc qword ptr [r15 + COUNT]",
+        "jmp 4f",
+        "3: inc qword ptr [r15 + OUT]",
+        "4: cmp qword ptr [r15 + STOP], 0",
+        "je 2b",
+        "poweroff 0";
+
+    /// Takes numbers out of as many buffers as parameter 0 says, the list of each at DMA and its 64 bytes at BUFFER, until STOP. Each
+    /// must be the one behind the last, or it ends with status 1.
+    RECEIVE_UNTIL = "xor r12d, r12d",
+        "2: mov qword ptr [r15 + DATA], 0",
+        "3: imul rax, r12, 168",
+        "lea r13, [r15 + rax + DMA]",
+        "cmp dword ptr [r13], 0",
+        "je 5f",
+        "mov rbx, r12",
+        "shl rbx, 6",
+        "mov rbx, [r15 + rbx + BUFFER]",
+        "cmp rbx, [r15 + COUNT]",
+        "jne 6f",
+        "inc qword ptr [r15 + COUNT]",
+        "mov dword ptr [r13], 0",
+        "inc r12",
+        "cmp r12, [r15 + PARAM]",
+        "jb 3b",
+        "xor r12d, r12d",
+        "jmp 3b",
+        "5: cmp qword ptr [r15 + STOP], 0",
+        "jne 7f",
+        "hcall 10",
+        "jmp 2b",
+        "6: poweroff 1",
+        "7: poweroff 0";
+
+    /// Both at once: sends as SEND_UNTIL from a list at DMA + 20 * 168 and the bytes at FREE, the number in result 0, to the key in parameter 1, and
+    /// looks after each send for what has come, as RECEIVE_UNTIL.
+    TALK_UNTIL = "xor r12d, r12d",
+        "2: mov dword ptr [r15 + DMA + 3360], 0",
+        "mov rax, [r15 + OUT]",
+        "mov [r15 + FREE], rax",
+        "hcall 13, [r15 + PARAM + 8], DMA + 3360",
+        "cmp dword ptr [r15 + DMA + 3360], 0",
+        "je 3f",
+        "inc qword ptr [r15 + OUT]",
+        "3: imul rax, r12, 168",
+        "lea r13, [r15 + rax + DMA]",
+        "cmp dword ptr [r13], 0",
+        "je 5f",
+        "mov rbx, r12",
+        "shl rbx, 6",
+        "mov rbx, [r15 + rbx + BUFFER]",
+        "cmp rbx, [r15 + COUNT]",
+        "jne 6f",
+        "inc qword ptr [r15 + COUNT]",
+        "mov dword ptr [r13], 0",
+        "inc r12",
+        "cmp r12, [r15 + PARAM]",
+        "jb 3b",
+        "xor r12d, r12d",
+        "jmp 3b",
+        "5: cmp qword ptr [r15 + STOP], 0",
+        "je 2b",
+        "poweroff 0",
+        "6: mov [r15 + OUT + 8], rbx",
+        "mov [r15 + OUT + 16], r12",
+        "poweroff 1";
+
     /// Sleeps until one interrupt came, then ends.
     HALT = "hcall 10", "poweroff 0";
 
