@@ -27,7 +27,5 @@ pub fn all() -> Vec<Case> {
 
 /// Cases that may stop the machine: not among all.
 pub fn dangerous() -> Vec<Case> {
-    let mut cases = stale::cases();
-    cases.extend(behaviour::seldom());
-    cases
+    stale::cases()
 }

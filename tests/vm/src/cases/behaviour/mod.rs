@@ -1,5 +1,6 @@
 //! What a well-behaved guest may rely on.
 
+mod cpus;
 mod descriptors;
 mod dma;
 mod emulation;
@@ -35,12 +36,9 @@ pub(super) fn cases() -> Vec<Case> {
         descriptors::cases(),
         lent::cases(),
         pair::cases(),
+        cpus::cases(),
     ]
     .into_iter()
     .flatten()
     .collect()
-}
-
-pub(super) fn seldom() -> Vec<Case> {
-    pair::seldom()
 }
