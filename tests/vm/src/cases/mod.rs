@@ -5,6 +5,7 @@ mod errno;
 mod hostile;
 mod life;
 mod memory;
+mod sandbox;
 mod stale;
 
 use crate::harness::Case;
@@ -18,6 +19,7 @@ pub fn all() -> Vec<Case> {
         behaviour::cases(),
         hostile::cases(),
         memory::cases(),
+        sandbox::cases(),
         life::cases(),
     ]
     .into_iter()
