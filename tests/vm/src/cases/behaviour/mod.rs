@@ -1,6 +1,7 @@
 //! What a well-behaved guest may rely on.
 
 mod block;
+mod costs;
 mod cpus;
 mod descriptors;
 mod dma;
@@ -39,6 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
         pair::cases(),
         cpus::cases(),
         block::cases(),
+        costs::cases(),
     ]
     .into_iter()
     .flatten()
