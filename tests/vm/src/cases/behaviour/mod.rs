@@ -1,5 +1,6 @@
 //! What a well-behaved guest may rely on.
 
+mod block;
 mod costs;
 mod cpus;
 mod descriptors;
@@ -38,6 +39,7 @@ pub(super) fn cases() -> Vec<Case> {
         lent::cases(),
         pair::cases(),
         cpus::cases(),
+        block::cases(),
         costs::cases(),
     ]
     .into_iter()
