@@ -32,6 +32,7 @@ pub mod hc {
     pub const SET_DESCRIPTOR: u64 = 18;
     pub const SEND_INTERRUPTS: u64 = 19;
     pub const SET_ENTRY: u64 = 20;
+    pub const PROMISE: u64 = 27;
 }
 
 /// Offsets in `struct lguest_data`.

@@ -11,6 +11,7 @@ mod migration;
 mod neighbour;
 mod paging;
 mod pair;
+mod promise;
 mod segments;
 mod start;
 mod traps;
@@ -35,6 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
         descriptors::cases(),
         lent::cases(),
         pair::cases(),
+        promise::cases(),
     ]
     .into_iter()
     .flatten()
