@@ -20,6 +20,8 @@ pub const FIRST_VA: u64 = 0x60_0000;
 pub const TOUCHED: u64 = 64;
 /// The handler.
 pub const HANDLER: u64 = BODY + 0x400;
+/// Where it reads the program's sixth page, and ends.
+pub const READ_SIXTH: u64 = BODY + 0x300;
 /// Results: how many faults, how many of these without a visit, by a visit of their own, and with another exit since.
 pub const FAULTS: u64 = 0;
 pub const QUIET: u64 = 1;
@@ -40,6 +42,9 @@ blob! {
         "mov [r15 + DATA], rax",
         "mov rdi, [r15 + PARAM]",
         "enter_user",
+        ".skip 0x300 - (. - 7778b)",
+        "mov al, [0x605000]",
+        "poweroff 0",
         ".skip 0x400 - (. - 7778b)",
         // RSP: error code, RIP, CS, RFLAGS, RSP, SS.
         "push r15", "push rax", "push rbx", "push rcx", "push rdx", "push rsi", "push rdi",
@@ -127,6 +132,9 @@ blob! {
         "pop rdi", "pop rsi", "pop rdx", "pop rcx", "pop rbx", "pop rax", "pop r15",
         "add rsp, 8",
         "iretq";
+
+    /// User: writes to the first page, and continues in ring 1 at `RESUME`.
+    TOUCH_ONE_AND_BACK = "mov [0x600008], eax", "mov eax, 2", "syscall";
 
     /// User: writes to 64 pages, one after the other, with a number in each register. Status 0: all is still there.
     TOUCH = "mov edi, 0x600000",

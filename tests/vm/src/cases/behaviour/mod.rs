@@ -11,7 +11,7 @@ mod migration;
 mod neighbour;
 mod paging;
 mod pair;
-mod promise;
+pub(super) mod promise;
 mod segments;
 mod start;
 mod traps;

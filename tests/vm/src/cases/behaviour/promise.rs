@@ -30,7 +30,7 @@ fn on_demand(announce: u64, kind: u64) -> Guest {
 }
 
 /// The same, after its promise. Says which call that was.
-fn promised(announce: u64, kind: u64) -> (Guest, usize) {
+pub(in crate::cases) fn promised(announce: u64, kind: u64) -> (Guest, usize) {
     let mut guest = on_demand(announce, kind);
     let call = guest.call([hc::PROMISE, 1, va(DATA), 0]);
     (guest, call)
