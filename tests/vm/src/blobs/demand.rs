@@ -133,6 +133,14 @@ blob! {
         "add rsp, 8",
         "iretq";
 
+    /// Reads at parameter 0, changes the entry at parameter 1 to parameter 2, announces parameter 3, and reads again. Results: what it read,
+    /// and what is then at parameter 4, where a sentinel was.
+    ANNOUNCE = "mov r13, [r15 + PARAM]", "mov rax, [r13]",
+        "mov rsi, [r15 + PARAM + 8]", "add rsi, r15", "mov rcx, [r15 + PARAM + 16]", "mov [rsi], rcx",
+        "mov rdx, cr3", "mov rbx, r13", "mov rcx, [r15 + PARAM + 24]", "mov eax, 14", "int 0x1f",
+        "mov rsi, [r15 + PARAM + 32]", "mov qword ptr [rsi], 0x5e47",
+        "mov rax, [r13]", "mov rdx, [rsi]", "result 0, rax", "result 1, rdx", "poweroff 0";
+
     /// User: writes to the first page, and continues in ring 1 at `RESUME`.
     TOUCH_ONE_AND_BACK = "mov [0x600008], eax", "mov eax, 2", "syscall";
 

@@ -6,6 +6,7 @@ use crate::guest::Guest;
 use crate::harness::{Case, check, same};
 use crate::layout::*;
 use crate::slot;
+use crate::tables::pte;
 
 /// Where the vector of the last exit is: behind the fifteen registers of the frame at the top of the stack page.
 fn vector_word() -> u64 {
@@ -50,8 +51,71 @@ fn records(guest: &Guest) -> Vec<(u64, [u64; 10], u64)> {
         .collect()
 }
 
-pub(super) fn cases() -> Vec<Case> {
+/// Pages with their addresses in them.
+const OLD: u64 = FREE;
+const NEW: u64 = FREE + PAGE;
+const OTHER_PAGE: u64 = FREE + 2 * PAGE;
+/// A page that is used, and written to.
+const USED: u64 = pte::KERNEL | pte::A | pte::D;
+
+/// A guest that uses a page, changes its entry to `entry`, and announces `claim`.
+fn announcing(entry: u64, claim: u64) -> Guest {
+    let mut guest = Guest::new(demand::ANNOUNCE);
+    guest.traps();
+    for page in [OLD, NEW, OTHER_PAGE] {
+        guest.ram.set_word(page, page);
+    }
+    guest.tables.map(FIRST_VA, OLD, USED);
+    let at = guest.tables.entry(FIRST_VA, 1);
+    guest.param(0, FIRST_VA).param(1, at).param(2, entry);
+    guest.param(3, claim).param(4, vector_word());
+    guest
+}
+
+/// What is announced, and what the guest then reads.
+fn announcements() -> Vec<Case> {
     let mut cases = vec![
+        Case::new("announced/what-is-used-is-entered", || {
+            let mut guest = announcing(NEW | USED, NEW | USED);
+            guest.run_to_poweroff(0)?;
+            same("what it reads", guest.out(0), NEW)?;
+            same("the last exit", guest.out(1), SENTINEL)
+        }),
+        Case::new("announced/what-is-not-used-is-forgotten", || {
+            let mut guest = announcing(NEW | USED, NEW | pte::KERNEL);
+            guest.run_to_poweroff(0)?;
+            same("what it reads", guest.out(0), NEW)?;
+            same("the last exit", guest.out(1), 14)
+        }),
+        Case::new("announced/what-is-not-there-is-a-fault", || {
+            announcing(0, NEW | USED).run_to_poweroff(114)
+        }),
+        Case::new("announced/what-may-not-be-is-a-death", || {
+            let reason = announcing(MEMORY | USED, NEW | USED).run()?;
+            check!(reason.starts_with("bad page table entry"), "{reason}");
+            Ok(())
+        }),
+    ];
+    let claims = [
+        ("another-page", OTHER_PAGE | USED),
+        ("beyond-memory", MEMORY | USED),
+        ("far-beyond-memory", pte::FRAME | USED),
+        ("all-ones", u64::MAX),
+        ("a-programs-page", NEW | USED | pte::U),
+    ];
+    cases.extend(claims.into_iter().map(|(name, claim)| {
+        Case::new(format!("announced/the-table-counts/{name}"), move || {
+            let mut guest = announcing(NEW | USED, claim);
+            guest.run_to_poweroff(0)?;
+            same("what it reads", guest.out(0), NEW)
+        })
+    }));
+    cases
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = announcements();
+    cases.extend([
         Case::new("promise/a-fault-visits-nobody", || {
             let (mut guest, call) = promised(SET_PTE, 0xe);
             guest.run_to_poweroff(0)?;
@@ -127,11 +191,10 @@ pub(super) fn cases() -> Vec<Case> {
             let (mut guest, _) = promised(SET_PTE, 0xe);
             guest.call([hc::LOAD_IDT_ENTRY, 14, 0, 0]);
             let reason = guest.run()?;
-            let wanted = "unhandled trap 14 at ";
-            check!(reason.starts_with(wanted), "{reason}");
+            check!(reason.starts_with("unhandled trap 14 at "), "{reason}");
             Ok(())
         }),
-    ];
+    ]);
     let ways = ["set-pte", "set-entry", "set-table", "flush-programs", "flush", "invlpg"];
     cases.extend(ways.iter().enumerate().map(|(way, name)| {
         Case::new(format!("promise/announced-by/{name}"), move || {
