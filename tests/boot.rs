@@ -237,3 +237,47 @@ on_every_machine! {
     cpu_qemu64_smp_1: "qemu64", 1;
     cpu_qemu64_smp_4: "qemu64", 4;
 }
+
+/// What only the kernel can try, it tries by itself.
+#[test]
+fn it_keeps_what_it_promises_itself() {
+    let ran = boot("boot-check", "/guests/guest check", "");
+    ran.expect_status(0).expect_lines(&[
+        "ok lazy/200 calls cost 4 visits",
+        "ok lazy/a fault is not believed before the ring is empty",
+        "ok lazy/a call at once comes after those in the ring",
+    ]);
+    if ran.lines.iter().any(|line| line.starts_with("FAIL")) {
+        ran.fail("expected all promises to be kept");
+    }
+}
+
+/// A Guest that dies before its bus is scanned has a console all the same.
+#[test]
+fn what_is_printed_early_is_not_lost() {
+    let ran = boot("boot-early", "/guests/guest debug die 2>&1", "");
+    ran.expect_status(1);
+    let early: Vec<&str> = ran
+        .lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("early: "))
+        .map(|line| line.split(' ').next().unwrap_or(""))
+        .collect();
+    if early != ["free", "4", "this"] || !ran.lines.iter().any(|line| line.contains("CRASH: as")) {
+        ran.fail("expected three early lines and the Guest's last words");
+    }
+}
+
+/// A trap in the kernel itself is told by the name of the function that it interrupted, and by those of its callers.
+#[test]
+fn an_early_fault_is_told_by_name() {
+    let ran = boot("boot-fault", "/guests/guest fault 2>&1", "");
+    ran.expect_status(1);
+    let says = |text: &str| ran.lines.iter().any(|line| line.contains(text));
+    let on_the_console = ran.lines.iter().any(|line| {
+        line.starts_with("  0xffffffff8") && line.ends_with(" guest::lazy::touch")
+    });
+    if !says("CRASH: trap 14 ") || !says("in traps::trap < lazy::touch < ") || !on_the_console {
+        ran.fail("expected the names of trap, of touch and of who called it");
+    }
+}

@@ -157,6 +157,14 @@ impl System {
         }
     }
 
+    /// The same, with the files of this directory to work with, in place of vmtests.
+    pub fn with_extra(self, directory: PathBuf) -> Self {
+        Self {
+            extra: Some(directory),
+            ..self
+        }
+    }
+
     /// The same, given up after so many seconds.
     pub fn within(self, limit: u32) -> Self {
         Self { limit, ..self }

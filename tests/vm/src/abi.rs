@@ -8,6 +8,7 @@ pub mod lhreq {
     pub const GETDMA: u64 = 1;
     pub const IRQ: u64 = 2;
     pub const BREAK: u64 = 3;
+    pub const EVENTFD: u64 = 4;
     /// The one flag of INITIALIZE.
     pub const WITHOUT_SMAP: u64 = 1;
 }
@@ -32,6 +33,10 @@ pub mod hc {
     pub const SET_DESCRIPTOR: u64 = 18;
     pub const SEND_INTERRUPTS: u64 = 19;
     pub const SET_ENTRY: u64 = 20;
+    pub const NOTIFY: u64 = 23;
+    pub const START_CPU: u64 = 24;
+    pub const STOP_CPU: u64 = 25;
+    pub const INTERRUPT_CPU: u64 = 26;
     pub const PROMISE: u64 = 27;
 }
 
@@ -44,6 +49,7 @@ pub mod data {
     pub const NOIRQ_START: u64 = 48;
     pub const NOIRQ_END: u64 = 56;
     pub const GUESTID: u64 = 68;
+    pub const CPUS: u64 = 70;
     pub const RING_STATUS: u64 = 72;
     pub const RING: u64 = 136;
     pub const RING_SIZE: u64 = 64;

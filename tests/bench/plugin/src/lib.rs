@@ -4,7 +4,7 @@
 //!
 //! With `where=OPERATION` it also notes the address of each instruction of that operation, for the file of `addresses=FILE`. With
 //! `between=ADDRESS:ADDRESS` it measures a program that has no marks: what is executed from the first address until the second
-//! is told as the operation [`UNMARKED`].
+//! is told as the operation [`UNMARKED`], whose name is `between` in `where=between`.
 
 mod qemu;
 
@@ -166,11 +166,15 @@ pub unsafe extern "C" fn qemu_plugin_install(
         BETWEEN.get_or_init(|| bounds);
     }
     if let (Some(operation), Some(addresses)) = (argument("where"), argument("addresses")) {
-        let Some(operation) = Operation::from_key(operation) else {
+        let number = match operation {
+            "between" => Some(UNMARKED),
+            key => Operation::from_key(key).map(|operation| operation as u16),
+        };
+        let Some(number) = number else {
             eprintln!("ruler: there is no operation {operation}");
             return 1;
         };
-        with_meter(|meter| meter.profile = Some(Profile::new(operation as u16)));
+        with_meter(|meter| meter.profile = Some(Profile::new(number)));
         ADDRESSES.get_or_init(|| addresses.to_owned());
     }
     qemu::on_translation(id, translated);

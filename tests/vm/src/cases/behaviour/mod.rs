@@ -1,5 +1,6 @@
 //! What a well-behaved guest may rely on.
 
+mod cpus;
 mod descriptors;
 mod dma;
 mod emulation;
@@ -37,12 +38,9 @@ pub(super) fn cases() -> Vec<Case> {
         lent::cases(),
         pair::cases(),
         promise::cases(),
+        cpus::cases(),
     ]
     .into_iter()
     .flatten()
     .collect()
-}
-
-pub(super) fn seldom() -> Vec<Case> {
-    pair::seldom()
 }
