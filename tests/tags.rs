@@ -154,7 +154,12 @@ fn each_row_says_what_and_where_or_why_not() {
         };
         let here = row.last().copied().unwrap_or_default();
         let reasons = [
-            "not yet", "Not yet", "obsolete", "Obsolete", "stock kernel", "Not here",
+            "not yet",
+            "Not yet",
+            "obsolete",
+            "Obsolete",
+            "stock kernel",
+            "Not here",
         ];
         let is_told = !links(here).is_empty() || reasons.iter().any(|why| here.contains(why));
         if row.len() != count || row.iter().any(|cell| cell.is_empty()) || !is_told {

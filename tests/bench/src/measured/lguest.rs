@@ -58,7 +58,12 @@ fn demand_fault() -> Result<(), String> {
 }
 
 /// A program faults, and this handler does what is to be done.
-fn program_fault(operation: Operation, program: Blob, handler: Blob, promised: bool) -> Result<(), String> {
+fn program_fault(
+    operation: Operation,
+    program: Blob,
+    handler: Blob,
+    promised: bool,
+) -> Result<(), String> {
     let mut guest = with_program(operation, program)?;
     machine::load(&guest.ram, HANDLER, handler);
     guest.gate(PAGE_FAULT, va(HANDLER), INTERRUPT_GATE, 0);
@@ -68,7 +73,9 @@ fn program_fault(operation: Operation, program: Blob, handler: Blob, promised: b
     }
     // The first is there.
     let first = guest.tables.entry(PROMISED, 1);
-    guest.ram.set_word(first, FIRST_FRAME | pte::USER | pte::A | pte::D);
+    guest
+        .ram
+        .set_word(first, FIRST_FRAME | pte::USER | pte::A | pte::D);
     if promised {
         guest.param(3, guest.tables.top);
         guest.call([hc::PROMISE, 1, va(DATA), 0]);

@@ -143,8 +143,14 @@ pub(super) fn cases() -> Vec<Case> {
                 let records = records(&guest);
                 let quiet = |record: &&(u64, [u64; 10], u64)| record.2 == SENTINEL;
                 let visited = |record: &&(u64, [u64; 10], u64)| record.2 == 14;
-                let first = records.iter().find(visited).ok_or("no fault visited the Host")?;
-                check!(records.iter().any(|r| quiet(&r)), "all faults visited the Host");
+                let first = records
+                    .iter()
+                    .find(visited)
+                    .ok_or("no fault visited the Host")?;
+                check!(
+                    records.iter().any(|r| quiet(&r)),
+                    "all faults visited the Host"
+                );
                 for (index, record) in records.iter().enumerate() {
                     same("the address", record.0, FIRST_VA + 8 + PAGE * index as u64)?;
                     same("as by the Host", record.1, first.1)?;
@@ -195,7 +201,14 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }),
     ]);
-    let ways = ["set-pte", "set-entry", "set-table", "flush-programs", "flush", "invlpg"];
+    let ways = [
+        "set-pte",
+        "set-entry",
+        "set-table",
+        "flush-programs",
+        "flush",
+        "invlpg",
+    ];
     cases.extend(ways.iter().enumerate().map(|(way, name)| {
         Case::new(format!("promise/announced-by/{name}"), move || {
             let (mut guest, _) = promised(way as u64, 0xe);

@@ -24,7 +24,10 @@ fn data_places() -> [(&'static str, u64); 9] {
         ("not-aligned", va(DATA) + 4),
         ("not-canonical", 0x8000_0000_0000_0000),
         ("not-canonical-5", 0x0080_0000_0000_0000),
-        ("ends-where-no-address-is", 0x7fff_ffff_ffff - data::SIZE + 9),
+        (
+            "ends-where-no-address-is",
+            0x7fff_ffff_ffff - data::SIZE + 9,
+        ),
         ("all-ones", !7),
         ("switcher", slot::area(super::switcher::OWN)),
         ("switcher-far", SWITCHER_4LEVEL + 0x7f_ffff_f000),
@@ -73,8 +76,14 @@ pub(super) fn cases() -> Vec<Case> {
         // Among the program's pages: the entry of this one leads nowhere, and the Host must not follow it.
         ("that-leads-nowhere", FIRST_VA + 6 * PAGE),
         ("switcher", slot::area(super::switcher::OWN) + PAGE),
-        ("switchers-state", slot::area(super::switcher::OWN) + 3 * PAGE),
-        ("switchers-code", slot::area(super::switcher::OWN) + 6 * PAGE),
+        (
+            "switchers-state",
+            slot::area(super::switcher::OWN) + 3 * PAGE,
+        ),
+        (
+            "switchers-code",
+            slot::area(super::switcher::OWN) + 6 * PAGE,
+        ),
         ("switcher-far", SWITCHER_4LEVEL + 0x7f_ffff_f000),
         ("switcher-5", SWITCHER_5LEVEL + 0x1000),
     ];
@@ -96,7 +105,10 @@ pub(super) fn cases() -> Vec<Case> {
         }));
     }
     // Where its kernel has nothing, or nothing to be written to, the fault is its kernel's, in ring 1.
-    for (name, at) in [("nowhere", 0xffff_9000_0000_0000), ("read-only", va(FREE) + 0x3_e000)] {
+    for (name, at) in [
+        ("nowhere", 0xffff_9000_0000_0000),
+        ("read-only", va(FREE) + 0x3_e000),
+    ] {
         cases.push(hostile(format!("promise/data-{name}"), move || {
             let mut guest = second_to_promise();
             guest.tables.map(va(FREE) + 0x3_e000, FREE, pte::P);
@@ -119,7 +131,10 @@ pub(super) fn cases() -> Vec<Case> {
             guest.param(0, landing(super::switcher::OWN));
             guest
         },
-        any([trap_anywhere(14, 0), starts("attempt to access switcher pages")]),
+        any([
+            trap_anywhere(14, 0),
+            starts("attempt to access switcher pages"),
+        ]),
     ));
     // What the program has not, its kernel has not either, and is told so.
     cases.push(hostile("promise/kernel-reads-what-leads-nowhere", || {
