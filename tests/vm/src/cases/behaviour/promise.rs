@@ -1,7 +1,9 @@
 //! Guests that promise to announce what becomes present, and the faults that then need no Host.
 
 use crate::abi::{IF, hc, sel};
+use crate::blobs::cpus;
 use crate::blobs::demand::{self, *};
+use crate::crew::Crew;
 use crate::guest::Guest;
 use crate::harness::{Case, check, same};
 use crate::layout::*;
@@ -192,6 +194,16 @@ pub(super) fn cases() -> Vec<Case> {
             guest.run_to_poweroff(0)?;
             same("nothing is used", guest.returned(call), 0)?;
             same("faults without a visit", guest.out(QUIET), 0)
+        }),
+        Case::new("promise/one-cpu-announces-for-the-other", || {
+            let mut guest = cpus::guest(cpus::ANNOUNCE, 2);
+            for page in (0..8).map(|page| FREE + 0x9_0000 + page * PAGE) {
+                guest.ram.set_word(page, page);
+            }
+            guest.tables.map(FIRST_VA, FREE + 0x9_0000, pte::KERNEL);
+            let table = guest.tables.entry(FIRST_VA, 1);
+            guest.param(1, table);
+            Crew::start(guest)?.over("POWEROFF: 0")
         }),
         Case::new("promise/a-gate-that-goes-takes-the-way-along", || {
             let (mut guest, _) = promised(SET_PTE, 0xe);
