@@ -1,5 +1,6 @@
 //! What a well-behaved guest may rely on.
 
+mod costs;
 mod cpus;
 mod descriptors;
 mod dma;
@@ -39,6 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
         pair::cases(),
         promise::cases(),
         cpus::cases(),
+        costs::cases(),
     ]
     .into_iter()
     .flatten()
