@@ -29,7 +29,7 @@ blob! {
         "poweroff 0";
 
     /// Leaves ring 1 in every way there is, round after round, until it is told to stop: a hypercall, an emulated instruction,
-    /// the gate that swaps the bases of GS, exceptions that go to the Host and that do not, single steps, a user program's `syscall` (the kit's call 2), a timer
+    /// the gate that swaps the bases of GS, exceptions that go to the Host and that do not, single steps, a user program's `syscall` (the kit's call 2) and its page fault, a timer
     /// interrupt. Status 1: a register was not kept over it.
     EVERY_WAY = "2: mov esi, 0x1006", "mov edi, 0x1007", "mov ebp, 0x1005",
         "mov r8d, 0x1008", "mov r9d, 0x1009", "mov r10d, 0x100a", "mov r12d, 0x100c", "mov r13d, 0x100d", "mov r14d, 0x100e",
@@ -88,14 +88,27 @@ blob! {
         "mov eax, USER_VA",
         "push rax",
         "iretq",
+        // And once to touch what is not there: with a promise, nobody is visited for that.
+        "3: on_trap 3f",
+        "push 0x2b",
+        "push rbx",
+        "push 0x202",
+        "push 0x33",
+        "mov eax, USER_VA + 16",
+        "push rax",
+        "iretq",
         "3: inc qword ptr [r15 + COUNT]",
         "cmp qword ptr [r15 + STOP], 0",
         "je 2b",
         "poweroff 0",
         "4: poweroff 1";
 
-    /// User: back to ring 1, by the kit's call 2 or by an exception.
-    USER_BACK = "mov eax, 2", "syscall", "ud2";
+    /// User: back to ring 1, by the kit's call 2 or by an exception. What is 16 bytes on touches a page that
+    /// is not there, among some that are.
+    USER_BACK = "mov eax, 2", "syscall", "ud2",
+        ".skip 16 - (. - 7778b)",
+        "mov al, [USER_VA + 0x100000]",
+        "ud2";
 
     /// Fifty times: names parameter 0 as the entry of system calls and enters the user program, then takes that back and enters
     /// it again.

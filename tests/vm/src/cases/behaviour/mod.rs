@@ -14,6 +14,7 @@ mod migration;
 mod neighbour;
 mod paging;
 mod pair;
+pub(super) mod promise;
 mod segments;
 mod start;
 mod traps;
@@ -38,6 +39,7 @@ pub(super) fn cases() -> Vec<Case> {
         descriptors::cases(),
         lent::cases(),
         pair::cases(),
+        promise::cases(),
         cpus::cases(),
         block::cases(),
         costs::cases(),
