@@ -8,9 +8,9 @@
 //! What is not said to be "two CPUs" is as in the book's file: `cargo test --test two_cpus` compares them.
 
 use crate::{
-    abi::{request, PAGE_SIZE},
+    abi::{notify, request, PAGE_SIZE},
     addr::{GuestPhys, GuestVirt},
-    arch::{self, task, Hook},
+    arch::{self, task, Eventfd, Hook},
     bell::Bell,
     kill::{Death, Halt},
     machine::Machine,
@@ -124,6 +124,18 @@ impl Guest {
         }
         self.machine.release();
         Ok(())
+    }
+
+    /// `LHREQ_EVENTFD`: tell this eventfd of notifications for `key`, or nobody.
+    pub(crate) fn listen(&self, key: u64, fd: u64) -> Result {
+        let listeners = &self.machine.listeners;
+        if fd == notify::NOBODY {
+            let gone = listeners.lock().remove(key);
+            return gone.map(drop);
+        }
+        let fd = fd.try_into().map_err(|_| EBADF)?;
+        let eventfd = Eventfd::open(fd)?;
+        listeners.lock().add(key, eventfd)
     }
 
     /// `LHREQ_GETDMA`: a free buffer that the Guest has bound to `key`.

@@ -8,6 +8,7 @@ pub mod lhreq {
     pub const GETDMA: u64 = 1;
     pub const IRQ: u64 = 2;
     pub const BREAK: u64 = 3;
+    pub const EVENTFD: u64 = 4;
     /// The one flag of INITIALIZE.
     pub const WITHOUT_SMAP: u64 = 1;
 }
@@ -32,6 +33,7 @@ pub mod hc {
     pub const SET_DESCRIPTOR: u64 = 18;
     pub const SEND_INTERRUPTS: u64 = 19;
     pub const SET_ENTRY: u64 = 20;
+    pub const NOTIFY: u64 = 23;
 }
 
 /// Offsets in `struct lguest_data`.

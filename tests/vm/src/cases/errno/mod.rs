@@ -2,6 +2,7 @@
 
 mod breaking;
 mod dma;
+mod eventfd;
 mod file;
 mod initialize;
 mod owner;
@@ -20,6 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
         initialize::cases(),
         owner::cases(),
         dma::cases(),
+        eventfd::cases(),
         breaking::cases(),
         read::cases(),
         file::cases(),
@@ -46,4 +48,4 @@ fn dead() -> Outcome<Guest> {
 }
 
 /// Some numbers that are no request; the last three would be one if somebody looked at 32 bits only.
-const UNKNOWN: [u64; 6] = [4, 99, u64::MAX, 1 << 32, 1 << 32 | 2, 1 << 63 | 3];
+const UNKNOWN: [u64; 6] = [7, 99, u64::MAX, 1 << 32, 1 << 32 | 2, 1 << 63 | 3];
