@@ -67,12 +67,13 @@ fn a_program_on_the_disk_runs_and_comes_before_the_kernels() {
 fn a_disk_is_filled_to_the_last_block() {
     let script = format!(
         "{GUEST}
-        lguest disk make --size 512K /tmp/disk
-        guest 'yes full >/big' df 'cat /big | wc' 'rm /big' df >said
+        mkdir /tmp/d; seq 1 30000 >/tmp/d/a; lguest disk make --size 512K --from /tmp/d /tmp/disk
+        guest 'cp /a /b' 'cp /a /c' df 'rm /b' df 'cp /a /b' >said
         grep 'disk is full' said; grep blocks said; lguest disk check /tmp/disk && echo whole"
     );
     let ran = in_vm("disk-full", USUAL, &script, "");
-    ran.expect_status(0).expect_lines(&["whole"]);
+    ran.expect_status(0)
+        .expect_lines(&["cp: /c: the disk is full", "whole"]);
     let free: Vec<&str> = ran
         .lines
         .iter()
