@@ -268,17 +268,14 @@ module: | $(tangle_bin)
 	$(Q)scripts/part $(like_book) module $(code) $(module)/lguest.ko $(payload) \
 		$(wrap) scripts/module-build $(code)/module $(module)
 
-# And two modules for tests, which go beside the others, but nobody loads them unasked: one that plays what only KVM does to a
-# CPU, and the book's own with another file guest.rs, which makes Guests with two CPUs. (They are for tests of the book's own system.)
+# And a module for tests, which goes beside the others, but nobody loads it unasked: it plays what only KVM does to a
+# CPU. (It is for tests of the book's own system.)
 vmtests: $(if $(SYSTEM),,test-modules) | $(tangle_bin)
 	$(Q)cd tests/vm && env -u MAKEFLAGS -u MFLAGS $(abspath $(tangle_bin)) wrap -- cargo build $(call cargo_quiet,$(vmtests)) --release --target-dir ../../target/vmtests
 
 test-modules: | $(tangle_bin)
 	$(Q)scripts/module-build tests/lender target/lender-$(HOST)
 	$(Q)[ ! -e target/lender-$(HOST)/lender.ko ] || scripts/put target/lender-$(HOST)/lender.ko $(payload)/tests
-	$(Q)scripts/pair target/pair
-	$(Q)scripts/module-build target/pair/module target/pair-$(HOST)
-	$(Q)scripts/put target/pair-$(HOST)/pair.ko $(payload)/tests
 
 # The program behind the labs; what a system of a lab is built with; what tests it.
 lab := env -u MAKEFLAGS -u MFLAGS $(tangle_dir)/debug/lab

@@ -164,3 +164,25 @@ fn what_runs_in_the_background_goes_on_without_its_shell() {
     ]);
     expect_answers(&ran, &[("ps | grep -c spin", &["1"])]);
 }
+
+/// Somebody starts what never ends, and presses ^C when it has begun: the shell is there again, and knows what happened.
+#[test]
+fn ctrl_c_ends_a_job_and_not_its_shell() {
+    // The keys come one after the other, each when what it is about has been printed.
+    let script = "mkfifo keys screen
+        lguest run /guests/guest init=/bin/sh <keys >screen &
+        exec 3>keys 4<screen
+        await() { while read -r line <&4; do echo \"$line\"; case $line in *\"$1\"*) return;; esac; done; }
+        echo 'spin | cat' >&3
+        await Round
+        printf '\\003' >&3
+        printf 'echo status $?\\nyes | cat > /dev/null &\\nseq 3\\nexit 8\\n' >&3
+        await 'status'
+        await 'status'
+        cat <&4
+        wait $!
+        echo \"ended $?\"";
+    let ran = in_vm("processes-interrupt", USUAL, script, "");
+    ran.expect_status(0)
+        .expect_lines(&["status 137", "3", "ended 8"]);
+}

@@ -34,6 +34,9 @@ pub mod hc {
     pub const SEND_INTERRUPTS: u64 = 19;
     pub const SET_ENTRY: u64 = 20;
     pub const NOTIFY: u64 = 23;
+    pub const START_CPU: u64 = 24;
+    pub const STOP_CPU: u64 = 25;
+    pub const INTERRUPT_CPU: u64 = 26;
 }
 
 /// Offsets in `struct lguest_data`.
@@ -45,6 +48,7 @@ pub mod data {
     pub const NOIRQ_START: u64 = 48;
     pub const NOIRQ_END: u64 = 56;
     pub const GUESTID: u64 = 68;
+    pub const CPUS: u64 = 70;
     pub const RING_STATUS: u64 = 72;
     pub const RING: u64 = 136;
     pub const RING_SIZE: u64 = 64;

@@ -12,8 +12,11 @@ pub const PATH: &str = "/dev/lguest";
 /// What a request answers.
 pub type Answer = Result<usize, Errno>;
 
-/// One open file: at most one Guest.
-pub struct Device(OwnedFd);
+/// One open file: at most one Guest. What is asked of it is about one CPU of that, the first unless [`Device::of_cpu`] says another.
+pub struct Device {
+    fd: OwnedFd,
+    cpu: u64,
+}
 
 /// The five arguments of INITIALIZE.
 #[derive(Clone, Copy, Debug)]
@@ -65,22 +68,28 @@ impl Device {
     }
 
     fn try_open_at(path: &str) -> nix::Result<Self> {
-        open(path, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(Self)
+        open(path, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(Self::from_fd)
     }
 
     /// Takes over an open descriptor.
     pub fn from_fd(fd: OwnedFd) -> Self {
-        Self(fd)
+        Self { fd, cpu: 0 }
     }
 
     /// The descriptor.
     pub fn fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.fd.as_raw_fd()
     }
 
     /// Another descriptor of the same open file.
     pub fn duplicate(&self) -> Self {
-        Self(self.0.try_clone().expect("dup"))
+        self.of_cpu(self.cpu)
+    }
+
+    /// The same, to speak of another CPU. For the first there is no position to be given.
+    pub fn of_cpu(&self, cpu: u64) -> Self {
+        let fd = self.fd.try_clone().expect("dup");
+        Self { fd, cpu }
     }
 
     /// `write()` of words.
@@ -90,8 +99,14 @@ impl Device {
 
     /// `write()` from any address whatever.
     pub fn write_at(&self, from: u64, len: usize) -> Answer {
+        let from = from as *const libc::c_void;
         // SAFETY: the kernel checks the range, and only reads it.
-        answer(unsafe { libc::write(self.fd(), from as *const libc::c_void, len) })
+        answer(unsafe {
+            match self.cpu {
+                0 => libc::write(self.fd(), from, len),
+                cpu => libc::pwrite(self.fd(), from, len, cpu as libc::off_t),
+            }
+        })
     }
 
     /// INITIALIZE.
@@ -102,6 +117,16 @@ impl Device {
     /// INITIALIZE with flags.
     pub fn initialize_with(&self, init: &Init, flags: u64) -> Answer {
         self.write(&[&init.words()[..], &[flags]].concat())
+    }
+
+    /// INITIALIZE with flags and a number of CPUs.
+    pub fn initialize_cpus(&self, init: &Init, flags: u64, cpus: u64) -> Answer {
+        self.write(&[&init.words()[..], &[flags, cpus]].concat())
+    }
+
+    /// INITIALIZE of another CPU: the calling thread will run it.
+    pub fn take_cpu(&self) -> Answer {
+        self.write(&[lhreq::INITIALIZE])
     }
 
     /// GETDMA.
@@ -131,6 +156,11 @@ impl Device {
     /// Whatever of the range is writable belongs to the caller.
     pub unsafe fn read_at(&self, to: u64, len: usize) -> Answer {
         // SAFETY: as the caller promises.
-        answer(unsafe { libc::read(self.fd(), to as *mut libc::c_void, len) })
+        answer(unsafe {
+            match self.cpu {
+                0 => libc::read(self.fd(), to as *mut libc::c_void, len),
+                cpu => libc::pread(self.fd(), to as *mut libc::c_void, len, cpu as libc::off_t),
+            }
+        })
     }
 }

@@ -59,6 +59,8 @@ pub struct Guest {
     pub path: &'static str,
     /// And these flags, unless there are none.
     pub flags: u64,
+    /// How many CPUs it has.
+    pub cpus: u64,
     script: Vec<[u64; 4]>,
     device: Option<Device>,
 }
@@ -96,6 +98,7 @@ impl Guest {
             init,
             path: device::PATH,
             flags: 0,
+            cpus: 1,
             script: Vec::new(),
             device: None,
         };
@@ -248,9 +251,10 @@ impl Guest {
         }
         self.ram.set_word(SCRIPT_LEN, self.script.len() as u64);
         let device = Device::open_at(self.path);
-        let (answer, all) = match self.flags {
-            0 => (device.initialize(&self.init), 48),
-            flags => (device.initialize_with(&self.init, flags), 56),
+        let (answer, all) = match (self.flags, self.cpus) {
+            (0, 1) => (device.initialize(&self.init), 48),
+            (flags, 1) => (device.initialize_with(&self.init, flags), 56),
+            (flags, cpus) => (device.initialize_cpus(&self.init, flags, cpus), 64),
         };
         match answer {
             Ok(taken) if taken == all => Ok(self.device.insert(device)),

@@ -22,6 +22,7 @@ mod bystander;
 mod cases;
 mod cgroup;
 mod confined;
+mod crew;
 mod crowd;
 mod device;
 mod grading;

@@ -1,9 +1,10 @@
-//! Programs for two CPUs of one guest, which begin with their number in RDI: each finds its own words at r14 + COUNT and r14 + OUT,
-//! and has a page of the stack for itself.
+//! Programs for two CPUs of one guest. The first starts the second at the kit's beginning, so both come here, with their number in RDI. Each finds its
+//! own words at r14 + COUNT and r14 + OUT, and has a page of the stack for itself.
 
 use super::blob;
 
-/// Its part of the stack, below the page on which the kit of the other may still begin; its words, and a page for `LguestData`.
+/// Its part of the stack, below the page on which the kit of the other may still begin; its words, and a page for `LguestData`. The first
+/// starts the second.
 macro_rules! begin {
     () => {
         "lea rax, [rdi + 1]
@@ -13,7 +14,15 @@ macro_rules! begin {
         imul rdx, rdi, BUFFER - DATA
         add rdx, DATA
         mov eax, 1
-        int 0x1f"
+        int 0x1f
+        test rdi, rdi
+        jnz 99f
+        mov edx, 1
+        mov rbx, BASE + KIT
+        mov ecx, 1
+        mov eax, 24
+        int 0x1f
+        99:"
     };
 }
 

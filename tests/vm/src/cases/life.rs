@@ -1,8 +1,9 @@
 //! Births and deaths by the thousand: nothing may be left of them.
 
 use crate::abi::{SWITCHER_4LEVEL, SWITCHER_5LEVEL};
-use crate::blobs::{attack, work};
+use crate::blobs::{attack, cpus, work};
 use crate::bystander::Bystander;
+use crate::crew::Crew;
 use crate::device::Device;
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check, join, refused, same, wait_until};
@@ -95,6 +96,49 @@ fn killed_in_read(round: usize) -> Outcome {
                     nix::sys::wait::WaitStatus::Signaled(_, Signal::SIGKILL, _)
                 ),
                 "expected it killed, got {status:?}"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// A guest with four CPUs, all at work, which one of them ends.
+fn four_cpus(round: u64) -> Outcome {
+    let mut guest = cpus::guest(cpus::COUNT_ALL, 4);
+    guest.param(1, round % 4);
+    let crew = Crew::start(guest)?;
+    all_count(&crew)?;
+    crew.end("POWEROFF: 0")
+}
+
+fn all_count(crew: &Crew) -> Outcome {
+    crew.wait_until("all count", || {
+        (0..4).all(|cpu| crew.ram.word(cpus::own(cpu, cpus::COUNTED)) > 0)
+    })
+}
+
+/// The same in a child process, which is killed meanwhile.
+fn four_cpus_killed() -> Outcome {
+    let (ours, theirs) = nix::unistd::pipe().map_err(|e| e.to_string())?;
+    // SAFETY: this case has one thread.
+    match unsafe { fork() }.map_err(|e| e.to_string())? {
+        ForkResult::Child => {
+            let crew = Crew::start(cpus::guest(cpus::COUNT_ALL, 4));
+            let counted = crew.as_ref().is_ok_and(|crew| all_count(crew).is_ok());
+            let _ = nix::unistd::write(&theirs, &[u8::from(counted)]);
+            loop {
+                std::thread::park();
+            }
+        }
+        ForkResult::Parent { child } => {
+            drop(theirs);
+            let mut counted = [0];
+            let told = nix::unistd::read(&ours, &mut counted);
+            kill(child, Signal::SIGKILL).map_err(|e| e.to_string())?;
+            let status = waitpid(child, None).map_err(|e| e.to_string())?;
+            check!(
+                (told, counted) == (Ok(1), [1]),
+                "the child's guest did not run: {told:?} {counted:?}, {status:?}"
             );
             Ok(())
         }
@@ -222,6 +266,15 @@ pub(super) fn cases() -> Vec<Case> {
                     Errno::EINVAL,
                 )
             })
+        }),
+        Case::slow("life/two-hundred-with-four-cpus", || {
+            (0..200).try_for_each(four_cpus)
+        }),
+        Case::slow("life/leaves-no-memory-of-four-cpus", || {
+            leaves_nothing(30, || four_cpus(1))
+        }),
+        Case::slow("life/leaves-no-memory-of-four-cpus-killed", || {
+            leaves_nothing(20, four_cpus_killed)
         }),
         Case::new("module/nobody-uses-it", || {
             same("users of the module", host::module_users()?, 0)

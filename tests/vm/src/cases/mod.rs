@@ -5,6 +5,7 @@ mod errno;
 mod hostile;
 mod life;
 mod memory;
+mod sandbox;
 mod stale;
 
 use crate::harness::Case;
@@ -18,6 +19,7 @@ pub fn all() -> Vec<Case> {
         behaviour::cases(),
         hostile::cases(),
         memory::cases(),
+        sandbox::cases(),
         life::cases(),
     ]
     .into_iter()
@@ -27,7 +29,5 @@ pub fn all() -> Vec<Case> {
 
 /// Cases that may stop the machine: not among all.
 pub fn dangerous() -> Vec<Case> {
-    let mut cases = stale::cases();
-    cases.extend(behaviour::seldom());
-    cases
+    stale::cases()
 }

@@ -1,5 +1,7 @@
 //! What a well-behaved guest may rely on.
 
+mod costs;
+mod cpus;
 mod descriptors;
 mod dma;
 mod emulation;
@@ -35,12 +37,10 @@ pub(super) fn cases() -> Vec<Case> {
         descriptors::cases(),
         lent::cases(),
         pair::cases(),
+        cpus::cases(),
+        costs::cases(),
     ]
     .into_iter()
     .flatten()
     .collect()
-}
-
-pub(super) fn seldom() -> Vec<Case> {
-    pair::seldom()
 }

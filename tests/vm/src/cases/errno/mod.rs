@@ -1,6 +1,7 @@
 //! The errno table: every condition of open, write, read and close, and the order in which they are looked at.
 
 mod breaking;
+mod cpus;
 mod dma;
 mod eventfd;
 mod file;
@@ -25,6 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
         breaking::cases(),
         read::cases(),
         file::cases(),
+        cpus::cases(),
     ]
     .into_iter()
     .flatten()

@@ -1,16 +1,16 @@
-//! Who may ask: only the task that initialised, with the memory it had then. BREAK is for everybody.
+//! Who may ask: only the task that initialised, with the memory it had then. IRQ and GETDMA are for all its process, BREAK for everybody.
 
 use super::{UNKNOWN, dead, ready};
 use crate::abi::lhreq;
 use crate::device::Device;
 use crate::harness::{Case, Outcome, granted, refused, runner};
-use nix::errno::Errno::{EINVAL, ENOENT, EPERM};
+use nix::errno::Errno::{EBUSY, EFAULT, EINVAL, ENOENT, EPERM};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, execv, fork, pipe, read};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// All that somebody else is refused on a living guest, and the one thing that he is not.
+/// All that somebody of another process is refused on a living guest, and the one thing that he is not.
 fn strangers_rights(device: &Device) -> Outcome {
     refused("IRQ", device.irq(1), EPERM)?;
     refused("IRQ 32", device.irq(32), EPERM)?;
@@ -21,6 +21,25 @@ fn strangers_rights(device: &Device) -> Outcome {
     )?;
     refused("GETDMA", device.get_dma(0), EPERM)?;
     refused("INITIALIZE", device.write(&[0; 6]), EPERM)?;
+    anybodys_rights(device)
+}
+
+/// The same for another thread of its own process: it may interrupt the guest and ask for buffers, but not make it once more.
+fn threads_rights(device: &Device) -> Outcome {
+    granted("IRQ", device.irq(1), 16)?;
+    refused("IRQ 32", device.irq(32), EINVAL)?;
+    refused(
+        "IRQ without its argument",
+        device.write(&[lhreq::IRQ]),
+        EFAULT,
+    )?;
+    refused("GETDMA, but there is none", device.get_dma(0), ENOENT)?;
+    refused("INITIALIZE", device.write(&[0; 6]), EBUSY)?;
+    anybodys_rights(device)
+}
+
+/// What neither of them may, and what both may.
+fn anybodys_rights(device: &Device) -> Outcome {
     for request in UNKNOWN {
         refused(
             &format!("request {request:#x}"),
@@ -34,7 +53,7 @@ fn strangers_rights(device: &Device) -> Outcome {
 }
 
 /// Runs the closure in a forked child; its failure is ours. It is given the descriptor on which its outcome is reported.
-fn in_fork(run: impl FnOnce(RawFd) -> Outcome) -> Outcome {
+pub(super) fn in_fork(run: impl FnOnce(RawFd) -> Outcome) -> Outcome {
     let (from, to) = pipe().map_err(|e| e.to_string())?;
     // SAFETY: the child only makes system calls and allocates; no other thread of this case holds a lock.
     match unsafe { fork() }.map_err(|e| e.to_string())? {
@@ -61,7 +80,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("errno/owner/other-thread", || {
             let guest = ready()?;
             std::thread::scope(|s| {
-                s.spawn(|| strangers_rights(guest.device()))
+                s.spawn(|| threads_rights(guest.device()))
                     .join()
                     .expect("no panic")
             })?;
@@ -113,7 +132,7 @@ pub(super) fn cases() -> Vec<Case> {
             // The thread that initialised ends; nobody else becomes the owner, and close still works.
             let thread = std::thread::spawn(ready);
             let guest = crate::harness::join(thread)?;
-            strangers_rights(guest.device())
+            threads_rights(guest.device())
         }),
     ]
 }

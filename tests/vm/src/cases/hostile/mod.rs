@@ -2,6 +2,7 @@
 //! run from its start to its end.
 
 mod absent;
+mod cpus;
 mod dma;
 mod fpu;
 mod host_image;
@@ -35,6 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
         loops::cases(),
         absent::cases(),
         random::cases(),
+        cpus::cases(),
     ]
     .into_iter()
     .flatten()

@@ -9,22 +9,22 @@ use crate::layout::*;
 use crate::tables::pte;
 
 /// A generator of numbers: xorshift, which is random enough to surprise.
-struct Dice(u64);
+pub(super) struct Dice(pub u64);
 
 impl Dice {
-    fn word(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.word() % n
     }
 
     /// A word of the kind that finds mistakes.
-    fn nasty(&mut self) -> u64 {
+    pub fn nasty(&mut self) -> u64 {
         const WORDS: [u64; 16] = [
             0,
             1,
