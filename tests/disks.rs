@@ -56,7 +56,12 @@ fn a_program_on_the_disk_runs_and_comes_before_the_kernels() {
     );
     let ran = in_vm("disk-programs", USUAL, &script, "");
     ran.expect_status(0).expect_lines(&["it runs", "status 0"]);
-    if ran.lines.iter().filter(|line| line.starts_with("status")).count() != 2
+    if ran
+        .lines
+        .iter()
+        .filter(|line| line.starts_with("status"))
+        .count()
+        != 2
         || ran.lines.iter().filter(|line| *line == "status 0").count() != 1
     {
         ran.fail("expected the disk's file to be no program, and the kernel's to be one");
@@ -108,7 +113,10 @@ fn what_was_synced_survives_a_killed_launcher() {
         done 2>/dev/null; echo survived $round";
     let ran = in_vm("disk-killed", USUAL, script, "");
     ran.expect_status(0);
-    if ran.lines.iter().any(|line| line.contains("broken") || line.contains("lost") || line.contains("wanted"))
+    if ran
+        .lines
+        .iter()
+        .any(|line| line.contains("broken") || line.contains("lost") || line.contains("wanted"))
         || !ran.lines.iter().any(|line| line == "survived 20")
     {
         ran.fail("expected twenty disks that are whole, with what was synced");
