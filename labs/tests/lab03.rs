@@ -1,8 +1,8 @@
-//! Lab 3: what a Guest has cost, in the `fdinfo` of its file.
+//! Lab 3: how long the exits of a Guest took, in the `fdinfo` of its file.
 
 use crate::abi::{data, hc};
 use crate::blobs::{Blob, blob, work};
-use crate::guest::Guest;
+use crate::guest::{Event, Guest};
 use crate::harness::{Case, Outcome, check, join, same, wait_until};
 use crate::labs::random;
 use crate::layout::*;
@@ -32,13 +32,16 @@ blob! {
         "2: test rcx, rcx", "jz 3f", "mov [rsi], rcx", "add rsi, 4096", "dec rcx", "jmp 2b",
         "3: poweroff 0";
 
-    /// Takes interrupts until the word at parameter 0 is parameter 1.
-    TAKE = "mov qword ptr [r15 + DATA], 0x200",
-        "hcall 19",
-        "mov rsi, [r15 + PARAM]",
-        "2: mov rax, [rsi]",
-        "cmp rax, [r15 + PARAM + 8]",
-        "jb 2b",
+    /// Sleeps once, for parameter 0 nanoseconds.
+    SLEEP = "mov qword ptr [r15 + DATA], 0x200",
+        "mov rdx, [r15 + PARAM]",
+        "hcall 9, rdx",
+        "hcall 10",
+        "poweroff 0";
+
+    /// Sends the list at parameter 0 once.
+    SEND = "mov rbx, [r15 + PARAM]",
+        "hcall 13, 8, rbx",
         "poweroff 0";
 
     /// Makes the call whose number is parameter 0, with parameter 1.
@@ -105,7 +108,14 @@ fn script(guest: &mut Guest) -> u64 {
     guest.call([hc::FLUSH_ASYNC, 0, 0, 0]) as u64 + 1
 }
 
-fn exits() -> Outcome {
+/// How many answers of this kind took at least 2^28 nanoseconds, a quarter of a second.
+fn long_ones(figures: &Figures, kind: &str) -> Outcome<u64> {
+    let long = (28..64).map(|power| format!("took-{kind}-{power}"));
+    let there = long.filter(|name| figures.0.contains_key(name));
+    there.map(|name| figures.get(&name)).sum()
+}
+
+fn answers() -> Outcome {
     let mut alive = Vec::new();
     for _ in 0..3 {
         let counts: [u64; 4] = std::array::from_fn(|_| random() % 300);
@@ -117,14 +127,28 @@ fn exits() -> Outcome {
         let scripted = script(&mut guest);
         guest.run_to_poweroff(0)?;
         let figures = Figures::of_guest(&guest)?;
-        figures.get("exits")?;
-        figures.are("exits-hypercall", scripted + counts[0] + 1)?;
-        figures.are("exits-protection", counts[1])?;
-        figures.are("exits-trap", counts[2])?;
-        figures.are("exits-other", 0)?;
-        figures.get("exits-page-fault")?;
-        figures.get("exits-host")?;
-        figures.add_up("exits", "exits-")?;
+        figures.get("took-hypercall")?;
+        // POWEROFF has not been answered.
+        figures.are("took-hypercall", scripted + counts[0])?;
+        figures.are("took-protection", counts[1])?;
+        figures.are("took-trap", counts[2])?;
+        figures.are("took-other", 0)?;
+        for kind in ["host", "page-fault"] {
+            figures.are(
+                &format!("took-{kind}"),
+                figures.get(&format!("exits-{kind}"))?,
+            )?;
+        }
+        for kind in [
+            "host",
+            "hypercall",
+            "page-fault",
+            "protection",
+            "trap",
+            "other",
+        ] {
+            figures.add_up(&format!("took-{kind}"), &format!("took-{kind}-"))?;
+        }
         // As long as the others live, they could be taken for it.
         alive.push(guest);
     }
@@ -132,10 +156,45 @@ fn exits() -> Outcome {
     let name = format!("/proc/self/fdinfo/{}", file.fd());
     let text = std::fs::read_to_string(&name).map_err(|e| format!("{name}: {e}"))?;
     check!(
-        !text.contains("exits"),
-        "the fdinfo of a file without a Guest: expected nothing of ours, got {text:?}"
+        !text.contains("took"),
+        "the fdinfo of a file without a Guest: expected nothing of yours, got {text:?}"
     );
     Ok(())
+}
+
+/// A third of a second.
+const LONG: u64 = 333_000_000;
+
+fn long() -> Outcome {
+    let mut guest = Guest::new(SLEEP);
+    guest.interrupts();
+    guest.param(0, LONG);
+    guest.run_to_poweroff(0)?;
+    let figures = Figures::of_guest(&guest)?;
+    let all = long_ones(&figures, "hypercall")?;
+    same(
+        "hypercalls that took long, of a Guest that sleeps once",
+        all,
+        1,
+    )?;
+
+    let mut guest = Guest::new(SEND);
+    guest.param(0, DMA);
+    guest.dma(DMA, &[(BUFFER, 16)]);
+    guest.boot()?;
+    match guest.step()? {
+        Event::Dma { .. } => std::thread::sleep(Duration::from_nanos(LONG)),
+        other => return Err(format!("expected the DMA, got {other:?}")),
+    }
+    let reason = guest.finish()?;
+    guest.powered_off(&reason, 0)?;
+    let figures = Figures::of_guest(&guest)?;
+    let all = long_ones(&figures, "hypercall")?;
+    same(
+        "hypercalls that took long, of a Guest whose Launcher was slow once",
+        all,
+        1,
+    )
 }
 
 /// Page faults of a Guest that stores to so many fresh pages.
@@ -144,9 +203,9 @@ fn faults_of(pages: u64) -> Outcome<u64> {
     guest.param(0, va(FREE)).param(1, pages);
     guest.run_to_poweroff(0)?;
     let figures = Figures::of_guest(&guest)?;
-    figures.get("exits")?;
-    figures.are("exits-hypercall", 2)?;
-    figures.get("exits-page-fault")
+    figures.are("took-page-fault", figures.get("exits-page-fault")?)?;
+    figures.add_up("took-page-fault", "took-page-fault-")?;
+    figures.get("took-page-fault")
 }
 
 fn once() -> Outcome {
@@ -186,10 +245,10 @@ fn while_it_runs() -> Outcome {
         let reason = guest.finish()?;
         same("the end of the Guest", reason.as_str(), "POWEROFF: 0")?;
         let figures = Figures::of_guest(&guest)?;
-        figures.are("exits-hypercall", scripted + guest.ram.word(COUNT) + 1)
+        figures.are("took-hypercall", scripted + guest.ram.word(COUNT))
     });
     let watched = told.recv().map_err(|e| e.to_string()).and_then(|fd| {
-        let mut exits = 0;
+        let mut answers = 0;
         for _ in 0..5 {
             let before = ram.word(COUNT);
             wait_until("the Guest has made some calls", || {
@@ -198,21 +257,20 @@ fn while_it_runs() -> Outcome {
             let least = ram.word(COUNT);
             let figures = read_by_others(fd)?;
             let most = ram.word(COUNT);
-            figures.add_up("exits", "exits-")?;
-            let calls = figures.get("exits-hypercall")?;
+            figures.add_up("took-hypercall", "took-hypercall-")?;
+            let calls = figures.get("took-hypercall")?;
             // One may be under way on either side.
             check!(
                 (least + scripted..=most + scripted + 1).contains(&calls),
-                "exits-hypercall of a Guest that runs: expected {} to {}, got {calls}",
+                "took-hypercall of a Guest that runs: expected {} to {}, got {calls}",
                 least + scripted,
                 most + scripted + 1,
             );
-            let all = figures.get("exits")?;
             check!(
-                all > exits,
-                "exits of a Guest that runs: expected more than {exits}, got {all}"
+                calls > answers,
+                "answers of a Guest that runs: expected more than {answers}, got {calls}"
             );
-            exits = all;
+            answers = calls;
         }
         Ok(())
     });
@@ -240,13 +298,16 @@ fn caller(body: Blob) -> (Guest, BTreeMap<u64, u64>) {
 }
 
 /// Compares all lines about calls.
-fn calls_are(guest: &Guest, made: &BTreeMap<u64, u64>, others: u64) -> Outcome {
+fn calls_are(guest: &Guest, made: &BTreeMap<u64, u64>) -> Outcome {
     let figures = Figures::of_guest(guest)?;
-    figures.get("calls")?;
-    for number in 0..=hc::SET_ENTRY {
-        let name = format!("call-{number}");
+    figures.get("took-call-1")?;
+    for number in 0..32 {
+        let name = format!("took-call-{number}");
         match made.get(&number) {
-            Some(count) => figures.are(&name, *count)?,
+            Some(count) => {
+                figures.are(&name, *count)?;
+                figures.add_up(&name, &format!("{name}-"))?;
+            }
             None => check!(
                 !figures.0.contains_key(&name),
                 "fdinfo: expected no line {name:?}, got {:?}",
@@ -254,35 +315,28 @@ fn calls_are(guest: &Guest, made: &BTreeMap<u64, u64>, others: u64) -> Outcome {
             ),
         }
     }
-    figures.are("call-other", others)?;
-    figures.add_up("calls", "call-")
+    Ok(())
 }
 
 fn hypercalls() -> Outcome {
-    // At once, and out of the ring.
-    for _ in 0..2 {
-        let (mut guest, mut made) = caller(work::SURVIVED);
-        let in_ring = 1 + random() % data::RING_SIZE;
-        let at_once: u64 = made.values().sum::<u64>() + 1;
-        for slot in 0..in_ring {
-            let call = [hc::SET_CLOCKEVENT, 0, 0, 0];
-            for (word, value) in (0..).zip(call) {
-                let at = DATA + data::RING + 32 * slot + 8 * word;
-                guest.ram.set_word(at, value);
-            }
-            guest
-                .ram
-                .set_byte(DATA + data::RING_STATUS + slot, data::PENDING);
-        }
-        *made.entry(hc::SET_CLOCKEVENT).or_default() += in_ring;
-        *made.entry(hc::POWEROFF).or_default() += 1;
+    for _ in 0..3 {
+        let (mut guest, made) = caller(work::SURVIVED);
         guest.run_to_poweroff(0)?;
-        calls_are(&guest, &made, 0)?;
-        Figures::of_guest(&guest)?.are("exits-hypercall", at_once)?;
+        calls_are(&guest, &made)?;
     }
-    // The last call of a Guest, whatever it is.
+    // The last call of a Guest, whatever it is, has not been answered.
     let wide = (1 << 32) + random() % 21;
-    for number in [3, 8, 16, 21, 21 + random() % 1000, wide, 1 << 63, u64::MAX] {
+    for number in [
+        3,
+        8,
+        16,
+        31,
+        32,
+        32 + random() % 1000,
+        wide,
+        1 << 63,
+        u64::MAX,
+    ] {
         let (mut guest, made) = caller(CALL);
         guest.param(0, number);
         let reason = guest.run()?;
@@ -291,49 +345,27 @@ fn hypercalls() -> Outcome {
             reason,
             format!("Bad hypercall {number}"),
         )?;
-        calls_are(&guest, &made, 1)?;
+        calls_are(&guest, &made)?;
     }
-    // It dies of a page that nobody can fetch, after its call has been given twice.
-    let (mut guest, mut made) = caller(CALL);
-    let at = guest.ram.len() - PAGE;
-    guest.param(0, hc::CRASH).param(1, at);
-    made.insert(hc::CRASH, 1);
-    let reason = guest.run()?;
+    let mut guest = Guest::new(SLEEP);
+    guest.interrupts();
+    guest.param(0, LONG);
+    guest.run_to_poweroff(0)?;
+    let figures = Figures::of_guest(&guest)?;
+    same("HALTs that took long", long_ones(&figures, "call-10")?, 1)?;
     same(
-        "the end of a Guest that crashes",
-        reason.as_str(),
-        "CRASH: ",
-    )?;
-    calls_are(&guest, &made, 0)
-}
-
-fn interrupts() -> Outcome {
-    for _ in 0..3 {
-        let raised = random() as u32 | 1 << (random() % 32);
-        let blocked = random() as u32 & !(1 << raised.trailing_zeros());
-        let delivered = u64::from((raised & !blocked).count_ones());
-        let mut guest = Guest::new(TAKE);
-        guest.interrupts();
-        guest.param(0, va(IRQ_TOTAL)).param(1, delivered);
-        guest.ram.set_word(DATA + data::BLOCKED, blocked.into());
-        guest.boot()?;
-        for irq in (0..32).filter(|irq| raised >> irq & 1 != 0) {
-            let device = guest.device();
-            device.irq(irq).map_err(|e| format!("IRQ {irq}: {e:?}"))?;
-        }
-        let reason = guest.finish()?;
-        guest.powered_off(&reason, 0)?;
-        Figures::of_guest(&guest)?.are("interrupts", delivered)?;
-    }
-    Ok(())
+        "SET_CLOCKEVENTs that took long",
+        long_ones(&figures, "call-9")?,
+        0,
+    )
 }
 
 pub fn tests() -> Vec<Case> {
     vec![
-        Case::new("exits", exits),
+        Case::new("answers", answers),
         Case::new("once", once),
+        Case::new("long", long),
         Case::new("while-it-runs", while_it_runs),
         Case::new("hypercalls", hypercalls),
-        Case::new("interrupts", interrupts),
     ]
 }

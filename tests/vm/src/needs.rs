@@ -31,6 +31,8 @@ impl Need {
     pub const USERFAULTFD: Self = Self::Kernel("handle_userfault");
     /// Pages with the same content become one.
     pub const MERGING: Self = Self::Kernel("ksm_madvise");
+    /// Somebody can listen to tracepoints.
+    pub const TRACEPOINTS: Self = Self::Kernel("trace_event_reg");
     /// Programs can talk to each other.
     pub const SOCKETS: Self = Self::Kernel("unix_create");
 

@@ -1,5 +1,6 @@
 //! What a well-behaved guest may rely on.
 
+mod costs;
 mod cpus;
 mod descriptors;
 mod dma;
@@ -37,6 +38,7 @@ pub(super) fn cases() -> Vec<Case> {
         lent::cases(),
         pair::cases(),
         cpus::cases(),
+        costs::cases(),
     ]
     .into_iter()
     .flatten()

@@ -6,6 +6,7 @@ use crate::cgroup::{Group, QuietConsole};
 use crate::crew::Crew;
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check, granted};
+use crate::host;
 use crate::layout::*;
 use crate::needs::Need;
 use crate::tables::pte;
@@ -136,7 +137,8 @@ fn change(level: u32) -> Outcome {
         .param(1, at % PAGE / 8)
         .param(2, ways[0].1)
         .param(3, ways[1].1);
-    count(guest, 500)
+    // On one CPU of the Host's each waits for the other until its time is over.
+    count(guest, if host::cpus().len() > 1 { 500 } else { 20 })
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -1,4 +1,4 @@
-//! Who may ask: only the task that initialised, with the memory it had then. IRQ is for all its process, BREAK for everybody.
+//! Who may ask: only the task that initialised, with the memory it had then. IRQ and GETDMA are for all its process, BREAK for everybody.
 
 use super::{UNKNOWN, dead, ready};
 use crate::abi::lhreq;
@@ -19,11 +19,12 @@ fn strangers_rights(device: &Device) -> Outcome {
         device.write(&[lhreq::IRQ]),
         EPERM,
     )?;
+    refused("GETDMA", device.get_dma(0), EPERM)?;
     refused("INITIALIZE", device.write(&[0; 6]), EPERM)?;
     anybodys_rights(device)
 }
 
-/// The same for another thread of its own process: it may interrupt the guest, but not make it once more.
+/// The same for another thread of its own process: it may interrupt the guest and ask for buffers, but not make it once more.
 fn threads_rights(device: &Device) -> Outcome {
     granted("IRQ", device.irq(1), 16)?;
     refused("IRQ 32", device.irq(32), EINVAL)?;
@@ -32,13 +33,13 @@ fn threads_rights(device: &Device) -> Outcome {
         device.write(&[lhreq::IRQ]),
         EFAULT,
     )?;
+    refused("GETDMA, but there is none", device.get_dma(0), ENOENT)?;
     refused("INITIALIZE", device.write(&[0; 6]), EBUSY)?;
     anybodys_rights(device)
 }
 
 /// What neither of them may, and what both may.
 fn anybodys_rights(device: &Device) -> Outcome {
-    refused("GETDMA", device.get_dma(0), EPERM)?;
     for request in UNKNOWN {
         refused(
             &format!("request {request:#x}"),

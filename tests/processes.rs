@@ -1,0 +1,188 @@
+//! The Guest's processes: what its shell in ring 3 can do, and what no program can do to the others.
+
+mod common;
+
+use common::{Machine, Ran, in_vm};
+
+/// What a reader's `make run` uses.
+const USUAL: Machine = Machine { cpu: "max", smp: 2 };
+
+/// Types these lines to `sh`, which the Guest begins with.
+fn shell(name: &str, options: &str, lines: &[&str]) -> Ran {
+    let input = lines.join("\n") + "\n";
+    let command = format!("lguest run {options} /guests/guest init=/bin/sh");
+    in_vm(name, USUAL, &command, &input)
+}
+
+/// The lines that were printed after this one was typed, up to the next prompt.
+fn answer<'a>(ran: &'a Ran, typed: &str) -> Vec<&'a str> {
+    let prompt = format!("$ {typed}");
+    let after = ran.lines.iter().skip_while(|line| **line != prompt).skip(1);
+    let lines: Vec<&str> = after
+        .map(String::as_str)
+        .take_while(|line| !line.starts_with("$ "))
+        .collect();
+    if !ran.lines.contains(&prompt) {
+        ran.fail(format_args!("expected somebody to have typed: {typed}\n"));
+    }
+    lines
+}
+
+/// Fails unless each of these lines was answered by these.
+fn expect_answers(ran: &Ran, wanted: &[(&str, &[&str])]) {
+    for (typed, lines) in wanted {
+        let answered = answer(ran, typed);
+        if answered != *lines {
+            ran.fail(format_args!(
+                "{typed}\n  wanted {lines:?}\n  was answered {answered:?}\n"
+            ));
+        }
+    }
+}
+
+#[test]
+fn the_shell_understands_pipes_files_quotes_and_status() {
+    let dialogue: &[(&str, &[&str])] = &[
+        ("echo one   two", &["one two"]),
+        ("echo 'one   two' \"and $?\" back\\ slash", &["one   two and 0 back slash"]),
+        ("seq 200 | grep 9 | sort -r | head -4 | cat", &["99", "98", "97", "96"]),
+        ("seq 5 | cat | cat | cat | wc", &["5 5 10"]),
+        ("yes again | head -2", &["again", "again"]),
+        ("wc < /dev/null", &["0 0 0"]),
+        ("echo gone > /dev/null", &[]),
+        ("false", &[]),
+        ("echo $?", &["1"]),
+        ("false && echo no || echo yes; true && echo yes", &["yes", "yes"]),
+        ("nothing", &["sh: nothing: there is no such program"]),
+        ("echo $?", &["1"]),
+        ("cat /nowhere", &["cat: /nowhere: there is no such name"]),
+        ("echo a |", &["sh: a command is missing"]),
+        ("echo 'a", &["sh: a quote is not closed"]),
+        ("sh -c 'echo inner | cat; exit 7'", &["inner"]),
+        ("hello", &["Hello from ring 3."]),
+    ];
+    let lines: Vec<&str> = dialogue.iter().map(|(typed, _)| *typed).chain(["exit 9"]).collect();
+    let ran = shell("processes-shell", "", &lines);
+    ran.expect_status(9);
+    // A line that was typed twice is looked up once.
+    expect_answers(&ran, dialogue);
+}
+
+/// Ten sums are right while a spinner, two of them, want the CPU as well; and the spinners have had their share.
+#[test]
+fn who_spins_does_not_stop_the_others() {
+    let mut lines = vec!["spin &", "spin &"];
+    lines.extend(["seq 1000 | wc &"; 9]);
+    lines.extend(["seq 1000 | wc", "sleep 1", "ps | grep spin | grep -c ready", "exit"]);
+    let ran = shell("processes-spin", "", &lines);
+    ran.expect_status(0);
+    let sums = ran.lines.iter().filter(|line| line.ends_with("1000 1000 3893")).count();
+    if sums != 10 {
+        ran.fail(format_args!("expected ten sums, and found {sums}\n"));
+    }
+    expect_answers(&ran, &[("ps | grep spin | grep -c ready", &["2"])]);
+}
+
+/// What is free before and after, to the byte.
+#[test]
+fn a_thousand_programs_leak_nothing() {
+    let input = "sh\nspawns 3 true\nseq 3 | cat | wc\nexit\nuptime\n\
+                 sh\nspawns 400 true\nspawns 100 trespass | wc\nspawns 100 cat < /dev/null\nseq 3 | cat | wc\nexit\nuptime\n";
+    let ran = in_vm("processes-leak", USUAL, "lguest run /guests/guest", input);
+    ran.expect_status(0).expect_lines(&["400 have ended", "100 have ended"]);
+    let free: Vec<&str> = ran
+        .lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("up ")?.split(", ").nth(1))
+        .collect();
+    if free.len() != 2 || free[0] != free[1] {
+        ran.fail(format_args!("expected as much free as before: {free:?}\n"));
+    }
+}
+
+#[test]
+fn who_uses_memory_up_dies_alone() {
+    let ran = shell(
+        "processes-memory",
+        "-m 24M",
+        &[
+            "sleep 3600 &",
+            "eat given",
+            "eat promised",
+            "echo $?",
+            "eat stack",
+            "eat given &",
+            "seq 2000 | sort -n | tail -1",
+            "ps | grep -c sleep",
+            "exit 3",
+        ],
+    );
+    ran.expect_status(3);
+    let starts = |typed: &str, with: &str| {
+        if !answer(&ran, typed).iter().any(|line| line.starts_with(with)) {
+            ran.fail(format_args!("{typed}: expected: {with}\n"));
+        }
+    };
+    starts("eat given", "refused in the end, with megabytes");
+    starts("eat promised", "eat: killed: no memory is left for 0x");
+    starts("echo $?", "137");
+    starts("eat stack", "eat: killed: at 0x");
+    starts("seq 2000 | sort -n | tail -1", "2000");
+    expect_answers(&ran, &[("ps | grep -c sleep", &["1"])]);
+}
+
+#[test]
+fn whatever_a_program_asks_the_kernel_and_the_others_live() {
+    let ran = shell(
+        "processes-hammer",
+        "",
+        &[
+            "hammer 5 2000 1 &",
+            "seq 3000 | sort -n | tail -1",
+            "hammer 5 2000 2",
+            "trespass",
+            "seq 3000 | sort -r -n | cat | cat | head -1",
+            "exit 4",
+        ],
+    );
+    ran.expect_status(4).expect_lines(&[
+        "5 children: all have come to an end",
+        "Let me see what the kernel has there.",
+    ]);
+    expect_answers(&ran, &[("seq 3000 | sort -r -n | cat | cat | head -1", &["3000"])]);
+}
+
+#[test]
+fn what_runs_in_the_background_goes_on_without_its_shell() {
+    let input = "sh\nsleep 1 && echo later\nspin &\nexit\nuptime\nhello\nsh\nps | grep -c spin\nexit 2\nexit 6\n";
+    let ran = in_vm("processes-background", USUAL, "lguest run /guests/guest", input);
+    ran.expect_status(6).expect_lines(&[
+        "later",
+        "hello: ended with status 0",
+        "/bin/sh: ended with status 2",
+        "guest> exit 6",
+    ]);
+    expect_answers(&ran, &[("ps | grep -c spin", &["1"])]);
+}
+
+/// Somebody starts what never ends, and presses ^C when it has begun: the shell is there again, and knows what happened.
+#[test]
+fn ctrl_c_ends_a_job_and_not_its_shell() {
+    // The keys come one after the other, each when what it is about has been printed.
+    let script = "mkfifo keys screen
+        lguest run /guests/guest init=/bin/sh <keys >screen &
+        exec 3>keys 4<screen
+        await() { while read -r line <&4; do echo \"$line\"; case $line in *\"$1\"*) return;; esac; done; }
+        echo 'spin | cat' >&3
+        await Round
+        printf '\\003' >&3
+        printf 'echo status $?\\nyes | cat > /dev/null &\\nseq 3\\nexit 8\\n' >&3
+        await 'status'
+        await 'status'
+        cat <&4
+        wait $!
+        echo \"ended $?\"";
+    let ran = in_vm("processes-interrupt", USUAL, script, "");
+    ran.expect_status(0)
+        .expect_lines(&["status 137", "3", "ended 8"]);
+}
