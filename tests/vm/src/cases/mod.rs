@@ -1,6 +1,7 @@
 //! The cases, by theme.
 
 mod behaviour;
+mod between;
 mod errno;
 mod hostile;
 mod life;
@@ -18,6 +19,7 @@ pub fn all() -> Vec<Case> {
     [
         errno::cases(),
         behaviour::cases(),
+        between::cases(),
         hostile::cases(),
         memory::cases(),
         sandbox::cases(),
