@@ -116,6 +116,8 @@ pub(super) fn cases() -> Vec<Case> {
                     device.read(&mut [0; 16]),
                     EPERM,
                 )?;
+                refused(&format!("IRQ at {cpu:#x}"), device.irq(1), EINVAL)?;
+                refused(&format!("GETDMA at {cpu:#x}"), device.get_dma(0), EINVAL)?;
                 let breaks = device.set_break(false);
                 refused(&format!("BREAK at {cpu:#x}"), breaks, EINVAL)?;
             }
