@@ -116,6 +116,9 @@ pub(super) fn cases() -> Vec<Case> {
                     device.read(&mut [0; 16]),
                     EPERM,
                 )?;
+                refused(&format!("IRQ at {cpu:#x}"), device.irq(1), EINVAL)?;
+                // Buffers are no CPU's.
+                refused(&format!("GETDMA at {cpu:#x}"), device.get_dma(0), ENOENT)?;
                 let breaks = device.set_break(false);
                 refused(&format!("BREAK at {cpu:#x}"), breaks, EINVAL)?;
             }
