@@ -89,8 +89,8 @@ run: payload ## Boot the Host in QEMU or Bochs (MACHINE=) and a Guest in it, on 
 	$(Q)[ -e $(payload)/bin -a -e $(payload)/guests ] || { echo "$(if $(SYSTEM),In $(SYSTEM),As of $(AS_OF)) there is no Guest yet, or nobody to run it. Look around in the Host: make vm $(if $(SYSTEM),SYSTEM=$(SYSTEM),AS_OF=$(AS_OF))" >&2; exit 1; }
 	$(Q)scripts/vm --root $(payload) --name run lguest run $(GUEST) $(GUEST_ARGS)
 
-vm: payload ## Run a program in the Host: RUN='ls -l' EXTRA=directory-of-files
-	$(Q)scripts/vm --root $(payload) $(if $(EXTRA),--extra "$(EXTRA)") sh -c "$$VM_COMMAND"
+vm: payload ## Run a program in the Host: RUN='ls -l' EXTRA=directory-of-files TAPS=yes (with taps, and tcpdump)
+	$(Q)scripts/vm --root $(payload) $(if $(EXTRA),--extra "$(EXTRA)") $(if $(TAPS),--net) sh -c "$$VM_COMMAND"
 
 debug: payload ## As `make vm`, but wait for gdb before the first instruction
 	$(Q)scripts/need gdb

@@ -37,8 +37,9 @@ root=$host/root
 busybox=$root/usr/bin/busybox
 # What `make bench` measures beside lguest, once it was asked for.
 ruler=$host/ruler
-# What a VM with a disk needs (scripts/vm --disk), and programs that press on its memory, likewise.
+# What a VM with a disk needs (scripts/vm --disk), one with a tap (--net), and programs that press on its memory, likewise.
 disk=$host/disk
+net=$host/net
 pressure=$host/pressure
 # Bochs is compiled again when anything that decides about it changes.
 bochs=$host/bochs

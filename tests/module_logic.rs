@@ -21,6 +21,8 @@ mod desc;
 mod entry;
 #[path = "../generated/module/arch/measures.rs"]
 mod measures;
+#[path = "../generated/module/arch/nowhere.rs"]
+mod nowhere;
 #[path = "../generated/module/arch/paravirt.rs"]
 mod paravirt;
 #[path = "../generated/module/regs.rs"]

@@ -44,15 +44,24 @@ fn expect_answers(ran: &Ran, wanted: &[(&str, &[&str])]) {
 fn the_shell_understands_pipes_files_quotes_and_status() {
     let dialogue: &[(&str, &[&str])] = &[
         ("echo one   two", &["one two"]),
-        ("echo 'one   two' \"and $?\" back\\ slash", &["one   two and 0 back slash"]),
-        ("seq 200 | grep 9 | sort -r | head -4 | cat", &["99", "98", "97", "96"]),
+        (
+            "echo 'one   two' \"and $?\" back\\ slash",
+            &["one   two and 0 back slash"],
+        ),
+        (
+            "seq 200 | grep 9 | sort -r | head -4 | cat",
+            &["99", "98", "97", "96"],
+        ),
         ("seq 5 | cat | cat | cat | wc", &["5 5 10"]),
         ("yes again | head -2", &["again", "again"]),
         ("wc < /dev/null", &["0 0 0"]),
         ("echo gone > /dev/null", &[]),
         ("false", &[]),
         ("echo $?", &["1"]),
-        ("false && echo no || echo yes; true && echo yes", &["yes", "yes"]),
+        (
+            "false && echo no || echo yes; true && echo yes",
+            &["yes", "yes"],
+        ),
         ("nothing", &["sh: nothing: there is no such program"]),
         ("echo $?", &["1"]),
         ("cat /nowhere", &["cat: /nowhere: there is no such name"]),
@@ -61,7 +70,11 @@ fn the_shell_understands_pipes_files_quotes_and_status() {
         ("sh -c 'echo inner | cat; exit 7'", &["inner"]),
         ("hello", &["Hello from ring 3."]),
     ];
-    let lines: Vec<&str> = dialogue.iter().map(|(typed, _)| *typed).chain(["exit 9"]).collect();
+    let lines: Vec<&str> = dialogue
+        .iter()
+        .map(|(typed, _)| *typed)
+        .chain(["exit 9"])
+        .collect();
     let ran = shell("processes-shell", "", &lines);
     ran.expect_status(9);
     // A line that was typed twice is looked up once.
@@ -73,10 +86,19 @@ fn the_shell_understands_pipes_files_quotes_and_status() {
 fn who_spins_does_not_stop_the_others() {
     let mut lines = vec!["spin &", "spin &"];
     lines.extend(["seq 1000 | wc &"; 9]);
-    lines.extend(["seq 1000 | wc", "sleep 1", "ps | grep spin | grep -c ready", "exit"]);
+    lines.extend([
+        "seq 1000 | wc",
+        "sleep 1",
+        "ps | grep spin | grep -c ready",
+        "exit",
+    ]);
     let ran = shell("processes-spin", "", &lines);
     ran.expect_status(0);
-    let sums = ran.lines.iter().filter(|line| line.ends_with("1000 1000 3893")).count();
+    let sums = ran
+        .lines
+        .iter()
+        .filter(|line| line.ends_with("1000 1000 3893"))
+        .count();
     if sums != 10 {
         ran.fail(format_args!("expected ten sums, and found {sums}\n"));
     }
@@ -89,7 +111,8 @@ fn a_thousand_programs_leak_nothing() {
     let input = "sh\nspawns 3 true\nseq 3 | cat | wc\nexit\nuptime\n\
                  sh\nspawns 400 true\nspawns 100 trespass | wc\nspawns 100 cat < /dev/null\nseq 3 | cat | wc\nexit\nuptime\n";
     let ran = in_vm("processes-leak", USUAL, "lguest run /guests/guest", input);
-    ran.expect_status(0).expect_lines(&["400 have ended", "100 have ended"]);
+    ran.expect_status(0)
+        .expect_lines(&["400 have ended", "100 have ended"]);
     let free: Vec<&str> = ran
         .lines
         .iter()
@@ -119,7 +142,10 @@ fn who_uses_memory_up_dies_alone() {
     );
     ran.expect_status(3);
     let starts = |typed: &str, with: &str| {
-        if !answer(&ran, typed).iter().any(|line| line.starts_with(with)) {
+        if !answer(&ran, typed)
+            .iter()
+            .any(|line| line.starts_with(with))
+        {
             ran.fail(format_args!("{typed}: expected: {with}\n"));
         }
     };
@@ -149,13 +175,21 @@ fn whatever_a_program_asks_the_kernel_and_the_others_live() {
         "5 children: all have come to an end",
         "Let me see what the kernel has there.",
     ]);
-    expect_answers(&ran, &[("seq 3000 | sort -r -n | cat | cat | head -1", &["3000"])]);
+    expect_answers(
+        &ran,
+        &[("seq 3000 | sort -r -n | cat | cat | head -1", &["3000"])],
+    );
 }
 
 #[test]
 fn what_runs_in_the_background_goes_on_without_its_shell() {
     let input = "sh\nsleep 1 && echo later\nspin &\nexit\nuptime\nhello\nsh\nps | grep -c spin\nexit 2\nexit 6\n";
-    let ran = in_vm("processes-background", USUAL, "lguest run /guests/guest", input);
+    let ran = in_vm(
+        "processes-background",
+        USUAL,
+        "lguest run /guests/guest",
+        input,
+    );
     ran.expect_status(6).expect_lines(&[
         "later",
         "hello: ended with status 0",

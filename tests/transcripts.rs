@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Machine, in_vm, transcript};
+use common::{Machine, System, transcript};
 use transcript::Transcript;
 
 #[test]
@@ -28,7 +28,11 @@ fn every_transcript_of_the_book_is_true() {
 
     let (all, here): (Vec<_>, Vec<_>) = all.into_iter().partition(Transcript::is_in_vm);
     let machine = Machine { cpu: "max", smp: 2 };
-    let ran = in_vm("transcripts", machine, &transcript::script(&all), "");
+    let mut system = System::whole().clone();
+    if all.iter().any(|one| one.taps) {
+        system = system.with_taps();
+    }
+    let ran = system.in_vm("transcripts", machine, &transcript::script(&all), "");
     ran.expect_status(0);
 
     let mut untrue = transcript::untrue(&all, &ran.lines);

@@ -102,14 +102,14 @@ fn trace_tells_everything_and_leaves_nothing_behind() {
         echo PICTURE; cat picture; echo VIEWER; cat viewer; echo; echo JOINED
         mkfifo more; lguest run /guests/guest <more >said2 & pid=$!; exec 4>more
         until grep -q "Type help" said2; do sleep 0.1; done
-        lguest trace $pid >joined & watcher=$!
+        lguest trace $pid >joined 4>&- & watcher=$!
         until grep -q "in at" joined; do echo hello >&4; sleep 0.5; done
         echo INSTANCES $(ls $tracing/instances | sed "s/$watcher/watcher/")
         kill -INT $watcher; wait $watcher; echo status $?; echo INSTANCES $(ls $tracing/instances)
-        lguest trace $pid >killed & watcher=$!
+        lguest trace $pid >killed 4>&- & watcher=$!
         until grep -q "in at" killed; do echo hello >&4; sleep 0.5; done
         kill -KILL $watcher; wait $watcher 2>/dev/null; echo INSTANCES $(ls $tracing/instances | sed "s/$watcher/watcher/")
-        lguest trace $pid >last & watcher=$!; until grep -q "in at" last; do echo hello >&4; sleep 0.5; done
+        lguest trace $pid >last 4>&- & watcher=$!; until grep -q "in at" last; do echo hello >&4; sleep 0.5; done
         exec 4>&-; wait $watcher; echo status $?; echo INSTANCES $(ls $tracing/instances)
         tail -n 1 last | cut -d' ' -f 9-; echo END; cat $tracing/events/lguest/enable
         "#,

@@ -116,6 +116,8 @@ pub struct System {
     extra: Option<PathBuf>,
     /// Size of its disks, to one of which it swaps, if it has any.
     disks: Option<&'static str>,
+    /// Whether the VM has taps.
+    taps: bool,
     /// What it was tangled and built in, if that is not where the whole system is.
     state: Option<PathBuf>,
 }
@@ -135,6 +137,7 @@ impl System {
                 limit: LIMIT,
                 extra: Some(vmtests()),
                 disks: None,
+            taps: false,
                 state: None,
             }
         })
@@ -155,6 +158,11 @@ impl System {
             disks: Some(size),
             ..Self::whole().clone()
         }
+    }
+
+    /// The same, in a VM with taps, and tcpdump.
+    pub fn with_taps(self) -> Self {
+        Self { taps: true, ..self }
     }
 
     /// The same, with the files of this directory to work with, in place of vmtests.
@@ -184,6 +192,7 @@ impl System {
             limit: LIMIT,
             extra: None,
             disks: None,
+            taps: false,
             state: Some(state),
         })
     }
@@ -241,6 +250,9 @@ impl System {
             // And memory of two nodes, between which pages can be moved.
             command.env("KERNEL_ARGS", "numa=fake=2");
             command.args(["--pressure", "--disk", size]);
+        }
+        if self.taps {
+            command.arg("--net");
         }
         if let Some(state) = &self.state {
             command.env("STATE", state);

@@ -3,6 +3,7 @@
 //! A `console` fence begins with the command, `$ make run` or `$ make vm RUN='...'`, whose quotes may span several lines; all else
 //! is what it prints. In a session with the Guest, what stands behind its prompt is typed to it. `AS_OF=TAG` in the command makes
 //! it one of the system as it stands at the end of that chapter; without it, the whole system is meant. So it is with
+//! `$ make vm TAPS=yes RUN='...'`, in a Host that has taps, and with
 //! `$ make cases TESTS='...'`, which runs cases of `tests/vm`, and `$ make logic TESTS=...`, which needs no VM.
 
 use super::{clean, top};
@@ -17,6 +18,8 @@ pub struct Transcript {
     pub place: String,
     /// The tag of the chapter as of which it is true; that of the whole system has none.
     pub as_of: Option<String>,
+    /// Whether it needs a VM with taps: `TAPS=yes`.
+    pub taps: bool,
     /// What is run.
     command: Command,
     /// What is typed, or empty.
@@ -90,6 +93,7 @@ fn read(place: String, lines: &mut impl Iterator<Item = String>) -> Option<Trans
         words = rest;
         take_word(&mut words).to_owned()
     });
+    let taps = words.strip_prefix("TAPS=yes ").map(|rest| words = rest).is_some();
     match program {
         "run" if words.is_empty() => {
             let printed: Vec<String> = lines.collect();
@@ -97,6 +101,7 @@ fn read(place: String, lines: &mut impl Iterator<Item = String>) -> Option<Trans
             Some(Transcript {
                 place,
                 as_of,
+                taps,
                 command: Command::InVm("lguest run /guests/guest".to_owned()),
                 input: typed.map(|line| format!("{line}\n")).collect(),
                 printed,
@@ -111,6 +116,7 @@ fn read(place: String, lines: &mut impl Iterator<Item = String>) -> Option<Trans
             Some(Transcript {
                 place,
                 as_of,
+                taps,
                 command: Command::InVm(command),
                 input: String::new(),
                 printed: lines.collect(),
@@ -119,6 +125,7 @@ fn read(place: String, lines: &mut impl Iterator<Item = String>) -> Option<Trans
         "cases" => Some(Transcript {
             place,
             as_of,
+            taps,
             command: Command::InVm(format!(
                 "rmmod lguest; insmod /modules/lguest.ko fixed=1; LGUEST_KO=/modules/lguest.ko /extra/vmtests {}",
                 tests(words)?
@@ -135,6 +142,7 @@ fn read(place: String, lines: &mut impl Iterator<Item = String>) -> Option<Trans
                     .collect(),
             ),
             as_of,
+            taps,
             input: String::new(),
             printed: lines.collect(),
         }),

@@ -70,6 +70,14 @@ pub enum Operation {
     SystemCall,
     /// First touch of a page that the kernel above the program, a guest's or the Host's, has promised and not given.
     DemandFault,
+    /// The same for a program: its guest's kernel is asked.
+    ProgramFault,
+    /// The same where the guest's kernel has promised to announce what it maps, and does.
+    AnnouncedFault,
+    /// A program touches a page that it does not get: its kernel skips the instruction.
+    OwnFault,
+    /// The same where the guest's kernel has promised to announce what it maps.
+    QuietFault,
     /// A call of the hypervisor that does nothing.
     Hypercall,
     /// `mov %cr3`.
@@ -121,11 +129,15 @@ pub const TIMES: u64 = 1000;
 
 impl Operation {
     /// All of them, in the order of a table's rows.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::Loop,
         Self::Copy,
         Self::SystemCall,
         Self::DemandFault,
+        Self::ProgramFault,
+        Self::AnnouncedFault,
+        Self::OwnFault,
+        Self::QuietFault,
         Self::Hypercall,
         Self::ReadCr3,
         Self::Cpuid,
@@ -155,6 +167,10 @@ impl Operation {
             Self::Copy => "copy",
             Self::SystemCall => "system-call",
             Self::DemandFault => "demand-fault",
+            Self::ProgramFault => "program-fault",
+            Self::AnnouncedFault => "announced-fault",
+            Self::OwnFault => "own-fault",
+            Self::QuietFault => "quiet-fault",
             Self::Hypercall => "hypercall",
             Self::ReadCr3 => "read-cr3",
             Self::Cpuid => "cpuid",
@@ -185,6 +201,10 @@ impl Operation {
             Self::Copy => "`rep movsb` of 4,096 bytes",
             Self::SystemCall => "system call and back",
             Self::DemandFault => "demand fault, whole",
+            Self::ProgramFault => "a program's demand fault",
+            Self::AnnouncedFault => "the same, promised",
+            Self::OwnFault => "a program's fault that maps nothing",
+            Self::QuietFault => "the same, promised",
             Self::Hypercall => "hypercall and back",
             Self::ReadCr3 => "read CR3",
             Self::Cpuid => "CPUID",

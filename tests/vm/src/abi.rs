@@ -37,6 +37,7 @@ pub mod hc {
     pub const START_CPU: u64 = 24;
     pub const STOP_CPU: u64 = 25;
     pub const INTERRUPT_CPU: u64 = 26;
+    pub const PROMISE: u64 = 27;
 }
 
 /// Offsets in `struct lguest_data`.

@@ -37,6 +37,7 @@ mod needs;
 mod pages;
 mod ram;
 mod segments;
+mod shared;
 mod signals;
 mod slot;
 mod tables;

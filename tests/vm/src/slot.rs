@@ -26,6 +26,18 @@ pub fn area(number: usize) -> u64 {
     base() + number as u64 * AREA
 }
 
+/// How far into the Switcher's code the place is where ring 1 pushes the frame of a page fault that visits nobody.
+pub fn landing() -> Outcome<u64> {
+    let path = host::module_file()?;
+    let file = std::fs::read(&path).map_err(|e| format!("{path}: {e}"))?;
+    let file = object::File::parse(&*file).map_err(|e| format!("{path}: {e}"))?;
+    let symbol = |name| {
+        let symbol = file.symbol_by_name(name);
+        symbol.ok_or_else(|| format!("{path} has no {name}"))
+    };
+    Ok(symbol("lguest_landing")?.address() - symbol("lguest_switcher")?.address())
+}
+
 /// The Switcher's code as the module's file has it.
 pub fn code() -> Outcome<Vec<u8>> {
     let path = host::module_file()?;

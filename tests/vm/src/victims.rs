@@ -19,6 +19,8 @@ pub fn run() -> Outcome {
     guest.traps().interrupts();
     guest.user(work::USER_BACK).param(0, kit::SYSCALL_ENTRY);
     guest.call([hc::SET_DESCRIPTOR, 4, CODE_32, 0]);
+    guest.gate(14, kit::stub(14), 0xe, 0);
+    guest.call([hc::PROMISE, 1, va(DATA), 0]);
     guest.boot()?;
     std::fs::write("/dev/kmsg", "victims: here\n").map_err(|e| e.to_string())?;
     let end = guest.finish();

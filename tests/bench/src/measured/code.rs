@@ -109,6 +109,14 @@ measured! {
     USER = "mov r12d, 1000", // as a program: without a parameter
         "2: xor eax, eax", "begin", "syscall", "done", "dec r12d", "jnz 2b", "mov eax, 1", "syscall";
 
+    /// User: page after page, and its kernel gives them.
+    USER_FAULTS = "mov r12d, 1000", "mov r13, 0x200000000",
+        "2: begin", "mov qword ptr [r13], 1", "done", "add r13, 0x1000", "dec r12d", "jnz 2b", "mov eax, 1", "syscall";
+
+    /// User: a page that is there, then again and again one that is not.
+    USER_FAULTS_AT_ONE = "mov r12d, 1000", "mov r13, 0x200000000", "mov qword ptr [r13], 1", "add r13, 0x1000",
+        "2: begin", "mov qword ptr [r13], 1", "done", "dec r12d", "jnz 2b", "mov eax, 1", "syscall";
+
     // --- Under lguest ------------------------------------------------------------------------------------------------
 
     LGUEST_FINISH = "poweroff 0";
@@ -160,6 +168,34 @@ measured! {
         "pop rdx", "pop rdi", "pop rcx", "pop rax",
         "add rsp, 8",
         "iretq";
+
+    /// The same for a program, marked as used. Parameter 3 is the top of the tables to announce it for; 0: nobody is told.
+    LGUEST_GIVE_TO_PROGRAM = "push rax", "push rcx", "push rbx", "push rdx",
+        "mov rdx, BASE",
+        "mov rax, [rdx + PARAM + 8]",
+        "mov rbx, [rdx + DATA + 24]",
+        "mov rcx, rbx",
+        "sub rcx, [rdx + PARAM]",
+        "shr rcx, 12",
+        "shl rcx, 3",
+        "add rcx, [rdx + PARAM + 16]",
+        "or rax, 0x67",
+        "mov [rcx], rax",
+        "mov rcx, rax",
+        "add qword ptr [rdx + PARAM + 8], 0x1000",
+        "mov qword ptr [rdx + DATA], 0x200",
+        "mov rdx, [rdx + PARAM + 24]",
+        "test rdx, rdx",
+        "jz 2f",
+        "mov eax, 14",
+        "int 0x1f",
+        "2: pop rdx", "pop rbx", "pop rcx", "pop rax",
+        "add rsp, 8",
+        "iretq";
+
+    /// Behind the instruction, which has 8 bytes.
+    LGUEST_SKIP_FAULT = "push rax", "mov rax, BASE", "mov qword ptr [rax + DATA], 0x200", "pop rax",
+        "add qword ptr [rsp + 8], 8", "add rsp, 8", "iretq";
 
     /// Sets the timer for 50 µs from now, and says so.
     LGUEST_TICK = "push rax", "push rdx",

@@ -18,6 +18,9 @@ const PAGE_FAULT: u64 = 14;
 const INTERRUPT_GATE: u64 = 0xe;
 const TRAP_GATE: u64 = 0xf;
 
+/// A frame that is mapped beforehand.
+const FIRST_FRAME: u64 = 4 << 20;
+
 /// A Guest that has all its memory mapped and will execute `body`.
 fn guest(operation: Operation, body: Blob) -> Result<Guest, String> {
     let mut guest = Guest::in_memory(code::of(operation, body), machine::memory()?);
@@ -54,22 +57,54 @@ fn demand_fault() -> Result<(), String> {
     run(guest)
 }
 
-/// One entry is announced, again and again.
-fn announce(operation: Operation, body: Blob) -> Result<(), String> {
-    let mut guest = guest(operation, body)?;
-    let entry = guest.tables.entry(MAPPED, 1);
-    guest.param(1, guest.ram.word(entry) | pte::A | pte::D);
+/// A program faults, and this handler does what is to be done.
+fn program_fault(
+    operation: Operation,
+    program: Blob,
+    handler: Blob,
+    promised: bool,
+) -> Result<(), String> {
+    let mut guest = with_program(operation, program)?;
+    machine::load(&guest.ram, HANDLER, handler);
+    guest.gate(PAGE_FAULT, va(HANDLER), INTERRUPT_GATE, 0);
+    guest.param(0, PROMISED);
+    for (index, value) in (1..).zip(machine::promise_all(&mut guest.tables)) {
+        guest.param(index, value);
+    }
+    // The first is there.
+    let first = guest.tables.entry(PROMISED, 1);
+    guest
+        .ram
+        .set_word(first, FIRST_FRAME | pte::USER | pte::A | pte::D);
+    if promised {
+        guest.param(3, guest.tables.top);
+        guest.call([hc::PROMISE, 1, va(DATA), 0]);
+    }
     run(guest)
 }
 
-fn system_call() -> Result<(), String> {
-    let mut guest = guest(Operation::SystemCall, code::LGUEST_ENTER_USER)?;
-    guest.user_without_syscalls(code::of(Operation::SystemCall, code::USER));
+/// One entry is announced, again and again: as one that is used, or as one that is not.
+fn announce(operation: Operation, body: Blob, used: bool) -> Result<(), String> {
+    let mut guest = guest(operation, body)?;
+    let entry = guest.tables.entry(MAPPED, 1);
+    let marks = if used { pte::A | pte::D } else { 0 };
+    guest.param(1, guest.ram.word(entry) & !pte::A | marks);
+    run(guest)
+}
+
+/// A Guest that enters this program.
+fn with_program(operation: Operation, program: Blob) -> Result<Guest, String> {
+    let mut guest = guest(operation, code::LGUEST_ENTER_USER)?;
+    guest.user_without_syscalls(code::of(operation, program));
     machine::load(&guest.ram, ENTRY, code::LGUEST_SYSCALL);
     guest.ram.set_word(DATA + data::NOIRQ_START, va(ENTRY));
     guest.ram.set_word(DATA + data::NOIRQ_END, va(FINISH));
     guest.call([hc::SET_SYSCALL, va(ENTRY), 0, 0]);
-    run(guest)
+    Ok(guest)
+}
+
+fn system_call() -> Result<(), String> {
+    run(with_program(Operation::SystemCall, code::USER)?)
 }
 
 fn timer() -> Result<(), String> {
@@ -108,9 +143,21 @@ fn output(operation: Operation, len: u16) -> Result<(), String> {
 /// What a Guest can do, and how.
 type Measured = (Operation, fn(Operation) -> Result<(), String>);
 
-const ALL: [Measured; 22] = [
+const ALL: [Measured; 26] = [
     (Operation::SystemCall, |_| system_call()),
     (Operation::DemandFault, |_| demand_fault()),
+    (Operation::ProgramFault, |it| {
+        program_fault(it, code::USER_FAULTS, code::LGUEST_GIVE_TO_PROGRAM, false)
+    }),
+    (Operation::AnnouncedFault, |it| {
+        program_fault(it, code::USER_FAULTS, code::LGUEST_GIVE_TO_PROGRAM, true)
+    }),
+    (Operation::OwnFault, |it| {
+        program_fault(it, code::USER_FAULTS_AT_ONE, code::LGUEST_SKIP_FAULT, false)
+    }),
+    (Operation::QuietFault, |it| {
+        program_fault(it, code::USER_FAULTS_AT_ONE, code::LGUEST_SKIP_FAULT, true)
+    }),
     (Operation::Hypercall, |it| run_simple(it, code::HYPERCALL)),
     (Operation::ReadCr3, |it| run_simple(it, code::READ_CR3)),
     (Operation::Cpuid, |it| run_simple(it, code::CPUID)),
@@ -126,8 +173,8 @@ const ALL: [Measured; 22] = [
     (Operation::FillSequence, |it| {
         run_simple(it, code::FILL_SEQUENCE)
     }),
-    (Operation::Refill, |it| announce(it, code::REFILL)),
-    (Operation::SetPte, |it| announce(it, code::SET_PTE)),
+    (Operation::Refill, |it| announce(it, code::REFILL, false)),
+    (Operation::SetPte, |it| announce(it, code::SET_PTE, true)),
     (Operation::Invlpg, |it| run_simple(it, code::INVLPG)),
     (Operation::InvlpgRead, |it| {
         run_simple(it, code::INVLPG_READ)

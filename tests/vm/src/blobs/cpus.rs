@@ -470,4 +470,37 @@ blob! {
         "int 0x1f",
         "inc qword ptr [r14 + COUNTED]",
         "jmp 26b";
+
+    /// Both promise. 500 times the first has a page of a group marked as absent, maps it, and announces that; the second reads it. There is no handler.
+    /// Parameter 1 is the last-level table of the pages at 0x600000, of which the first is there. Status 1: what is read is not what is there.
+    ANNOUNCE = begin!(),
+        "mov eax, 27", "mov edx, 1", "mov rbx, r14", "int 0x1f",
+        "mov rsi, [r15 + PARAM + 8]", "add rsi, r15",
+        "mov ebp, 0x600000",
+        "xor r12d, r12d",
+        "26: mov eax, r12d", "xor edx, edx", "mov ecx, 7", "div ecx", "lea r13d, [edx + 1]",
+        "mov r8, r13", "shl r8, 12", "lea r8, [r8 + rbp]", // its address
+        "mov r9, r13", "shl r9, 12", "lea r9, [r9 + FREE + 0x90000]", // its frame
+        "inc r12",
+        "test rdi, rdi",
+        "jnz 28f",
+        // Forget the first, and read it: the Host looks at all eight.
+        "mov eax, 14", "mov rdx, cr3", "mov rbx, rbp", "xor ecx, ecx", "int 0x1f",
+        "mov rax, [rbp]",
+        "lea rcx, [r9 + 3]", "mov [rsi + 8 * r13], rcx",
+        "mov eax, 14", "mov rdx, cr3", "mov rbx, r8", "xor ecx, ecx", "int 0x1f",
+        "mov [r15 + SHARED], r12",
+        "27: pause", "cmp [r15 + SHARED + 64], r12", "jne 27b",
+        "mov qword ptr [rsi + 8 * r13], 0",
+        "mov eax, 14", "mov rdx, cr3", "mov rbx, r8", "xor ecx, ecx", "int 0x1f",
+        "inc qword ptr [r14 + COUNTED]",
+        "cmp r12d, 500",
+        "jb 26b",
+        "poweroff 0",
+        "28: pause", "cmp [r15 + SHARED], r12", "jne 28b",
+        "cmp [r8], r9",
+        "jne 29f",
+        "mov [r15 + SHARED + 64], r12",
+        "jmp 26b",
+        "29: poweroff 1";
 }

@@ -7,6 +7,7 @@
 pub mod attack;
 pub mod compat;
 pub mod cpus;
+pub mod demand;
 pub mod kit;
 pub mod pair;
 pub mod privileged;

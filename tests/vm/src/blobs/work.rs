@@ -29,7 +29,7 @@ blob! {
         "poweroff 0";
 
     /// Leaves ring 1 in every way there is, round after round, until it is told to stop: a hypercall, an emulated instruction,
-    /// the gate that swaps the bases of GS, exceptions that go to the Host and that do not, single steps, a user program's `syscall` (the kit's call 2), a timer
+    /// the gate that swaps the bases of GS, exceptions that go to the Host and that do not, single steps, a user program's `syscall` (the kit's call 2) and its page fault, a timer
     /// interrupt. Status 1: a register was not kept over it.
     EVERY_WAY = "2: mov esi, 0x1006", "mov edi, 0x1007", "mov ebp, 0x1005",
         "mov r8d, 0x1008", "mov r9d, 0x1009", "mov r10d, 0x100a", "mov r12d, 0x100c", "mov r13d, 0x100d", "mov r14d, 0x100e",
@@ -88,14 +88,27 @@ blob! {
         "mov eax, USER_VA",
         "push rax",
         "iretq",
+        // And once to touch what is not there: with a promise, nobody is visited for that.
+        "3: on_trap 3f",
+        "push 0x2b",
+        "push rbx",
+        "push 0x202",
+        "push 0x33",
+        "mov eax, USER_VA + 16",
+        "push rax",
+        "iretq",
         "3: inc qword ptr [r15 + COUNT]",
         "cmp qword ptr [r15 + STOP], 0",
         "je 2b",
         "poweroff 0",
         "4: poweroff 1";
 
-    /// User: back to ring 1, by the kit's call 2 or by an exception.
-    USER_BACK = "mov eax, 2", "syscall", "ud2";
+    /// User: back to ring 1, by the kit's call 2 or by an exception. What is 16 bytes on touches a page that
+    /// is not there, among some that are.
+    USER_BACK = "mov eax, 2", "syscall", "ud2",
+        ".skip 16 - (. - 7778b)",
+        "mov al, [USER_VA + 0x100000]",
+        "ud2";
 
     /// Fifty times: names parameter 0 as the entry of system calls and enters the user program, then takes that back and enters
     /// it again.
@@ -229,6 +242,80 @@ blob! {
         "dec r12",
         "jnz 2b",
         "3: poweroff 0";
+
+    /// Sends its number to the key in parameter 0, again and again until STOP; the number grows when it was taken. Result 0 counts when not.
+    SEND_UNTIL = "2: mov dword ptr [r15 + DMA], 0",
+        "mov rax, [r15 + COUNT]",
+        "mov [r15 + BUFFER], rax",
+        "hcall 13, [r15 + PARAM], DMA",
+        "cmp dword ptr [r15 + DMA], 0",
+        "je 3f",
+        "inc qword ptr [r15 + COUNT]",
+        "jmp 4f",
+        "3: inc qword ptr [r15 + OUT]",
+        "4: cmp qword ptr [r15 + STOP], 0",
+        "je 2b",
+        "poweroff 0";
+
+    /// Takes numbers out of as many buffers as parameter 0 says, the list of each at DMA and its 64 bytes at BUFFER, until STOP. Each
+    /// must be the one behind the last, or it ends with status 1.
+    RECEIVE_UNTIL = "xor r12d, r12d",
+        "2: mov qword ptr [r15 + DATA], 0",
+        "3: imul rax, r12, 168",
+        "lea r13, [r15 + rax + DMA]",
+        "cmp dword ptr [r13], 0",
+        "je 5f",
+        "mov rbx, r12",
+        "shl rbx, 6",
+        "mov rbx, [r15 + rbx + BUFFER]",
+        "cmp rbx, [r15 + COUNT]",
+        "jne 6f",
+        "inc qword ptr [r15 + COUNT]",
+        "mov dword ptr [r13], 0",
+        "inc r12",
+        "cmp r12, [r15 + PARAM]",
+        "jb 3b",
+        "xor r12d, r12d",
+        "jmp 3b",
+        "5: cmp qword ptr [r15 + STOP], 0",
+        "jne 7f",
+        "hcall 10",
+        "jmp 2b",
+        "6: poweroff 1",
+        "7: poweroff 0";
+
+    /// Both at once: sends as SEND_UNTIL from a list at DMA + 20 * 168 and the bytes at FREE, the number in result 0, to the key in parameter 1, and
+    /// looks after each send for what has come, as RECEIVE_UNTIL.
+    TALK_UNTIL = "xor r12d, r12d",
+        "2: mov dword ptr [r15 + DMA + 3360], 0",
+        "mov rax, [r15 + OUT]",
+        "mov [r15 + FREE], rax",
+        "hcall 13, [r15 + PARAM + 8], DMA + 3360",
+        "cmp dword ptr [r15 + DMA + 3360], 0",
+        "je 3f",
+        "inc qword ptr [r15 + OUT]",
+        "3: imul rax, r12, 168",
+        "lea r13, [r15 + rax + DMA]",
+        "cmp dword ptr [r13], 0",
+        "je 5f",
+        "mov rbx, r12",
+        "shl rbx, 6",
+        "mov rbx, [r15 + rbx + BUFFER]",
+        "cmp rbx, [r15 + COUNT]",
+        "jne 6f",
+        "inc qword ptr [r15 + COUNT]",
+        "mov dword ptr [r13], 0",
+        "inc r12",
+        "cmp r12, [r15 + PARAM]",
+        "jb 3b",
+        "xor r12d, r12d",
+        "jmp 3b",
+        "5: cmp qword ptr [r15 + STOP], 0",
+        "je 2b",
+        "poweroff 0",
+        "6: mov [r15 + OUT + 8], rbx",
+        "mov [r15 + OUT + 16], r12",
+        "poweroff 1";
 
     /// Sleeps until one interrupt came, then ends.
     HALT = "hcall 10", "poweroff 0";

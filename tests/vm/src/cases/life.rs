@@ -42,7 +42,7 @@ fn one_rich_life() -> Outcome {
 }
 
 /// Runs `round` until the Host's free memory no longer shrinks; fails if each further batch still takes memory.
-fn leaves_nothing(batch: usize, round: impl Fn() -> Outcome) -> Outcome {
+pub(super) fn leaves_nothing(batch: usize, round: impl Fn() -> Outcome) -> Outcome {
     let slack: u64 = 1 << 20;
     for _ in 0..batch {
         round()?;

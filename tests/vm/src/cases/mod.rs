@@ -1,11 +1,13 @@
 //! The cases, by theme.
 
 mod behaviour;
+mod between;
 mod errno;
 mod hostile;
 mod life;
 mod memory;
 mod sandbox;
+mod snapshot;
 mod stale;
 
 use crate::harness::Case;
@@ -17,9 +19,11 @@ pub fn all() -> Vec<Case> {
     [
         errno::cases(),
         behaviour::cases(),
+        between::cases(),
         hostile::cases(),
         memory::cases(),
         sandbox::cases(),
+        snapshot::cases(),
         life::cases(),
     ]
     .into_iter()

@@ -1,5 +1,6 @@
 //! What a well-behaved guest may rely on.
 
+mod block;
 mod costs;
 mod cpus;
 mod descriptors;
@@ -13,6 +14,7 @@ mod migration;
 mod neighbour;
 mod paging;
 mod pair;
+pub(super) mod promise;
 mod segments;
 mod start;
 mod traps;
@@ -37,7 +39,9 @@ pub(super) fn cases() -> Vec<Case> {
         descriptors::cases(),
         lent::cases(),
         pair::cases(),
+        promise::cases(),
         cpus::cases(),
+        block::cases(),
         costs::cases(),
     ]
     .into_iter()

@@ -11,6 +11,7 @@ mod interrupts;
 mod loops;
 mod memory;
 mod privileged;
+mod promise;
 mod random;
 mod segments;
 mod stack;
@@ -27,6 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
         memory::cases(),
         host_image::cases(),
         privileged::cases(),
+        promise::cases(),
         segments::cases(),
         stack::cases(),
         interrupts::cases(),

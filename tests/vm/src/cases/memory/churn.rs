@@ -2,6 +2,7 @@
 //! whatever moment that happens, and what is only moved must not hurt it anywhere, its tables and its code included.
 
 use super::mappings::{MADV_PAGEOUT, ROUNDS, merge, migrate};
+use crate::abi::hc;
 use crate::blobs::work;
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, join, same, wait_until};
@@ -210,6 +211,7 @@ fn goes_on(change: Move) -> Outcome {
     let thread = std::thread::spawn(move || {
         let mut guest = Guest::in_memory(work::EVERY_WAY, its_ram);
         guest.traps().interrupts().user(work::USER_BACK);
+        guest.call([hc::PROMISE, 1, va(DATA), 0]);
         guest.boot()?;
         guest.powered_off(&guest.finish()?, 0)
     });
