@@ -7,6 +7,7 @@ mod hostile;
 mod life;
 mod memory;
 mod sandbox;
+mod snapshot;
 mod stale;
 
 use crate::harness::Case;
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Case> {
         hostile::cases(),
         memory::cases(),
         sandbox::cases(),
+        snapshot::cases(),
         life::cases(),
     ]
     .into_iter()
