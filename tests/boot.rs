@@ -274,9 +274,10 @@ fn an_early_fault_is_told_by_name() {
     let ran = boot("boot-fault", "/guests/guest fault 2>&1", "");
     ran.expect_status(1);
     let says = |text: &str| ran.lines.iter().any(|line| line.contains(text));
-    let on_the_console = ran.lines.iter().any(|line| {
-        line.starts_with("  0xffffffff8") && line.ends_with(" guest::lazy::touch")
-    });
+    let on_the_console = ran
+        .lines
+        .iter()
+        .any(|line| line.starts_with("  0xffffffff8") && line.ends_with(" guest::lazy::touch"));
     if !says("CRASH: trap 14 ") || !says("in traps::trap < lazy::touch < ") || !on_the_console {
         ran.fail("expected the names of trap, of touch and of who called it");
     }

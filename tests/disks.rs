@@ -1,0 +1,124 @@
+//! The Guest's file system, from outside: disks that the tool makes, a Guest changes and the tool reads again; and disks of Guests
+//! that were killed.
+
+mod common;
+
+use common::{Machine, in_vm};
+
+/// What a reader's `make run` uses.
+const USUAL: Machine = Machine { cpu: "max", smp: 2 };
+
+/// A function for the scripts below: types its arguments, a line each, to the Guest's shell.
+const GUEST: &str =
+    "guest() { printf '%s\\n' \"$@\" | lguest run --block /tmp/disk /guests/guest init=/bin/sh; }";
+
+#[test]
+fn a_guest_changes_a_disk_and_the_tool_reads_it_again() {
+    let script = format!(
+        "{GUEST}
+        mkdir -p /tmp/d/sub; echo hi >/tmp/d/hi; seq 1 20000 >/tmp/d/sub/numbers
+        lguest disk make --size 4M --from /tmp/d /tmp/disk
+        guest 'cat /hi' 'cp /sub/numbers /copy' 'mkdir /new' 'mv /copy /new/copy' 'rm /hi' 'echo text >/new/text' \
+            'echo more >>/new/text' 'rm /sub' 'ls /' >said
+        grep -x hi said; grep 'rm: ' said
+        lguest disk check /tmp/disk && echo whole
+        lguest disk list /tmp/disk | tr -s ' '
+        lguest disk copy-out /tmp/disk /new /tmp/out && cmp /tmp/out/copy /tmp/d/sub/numbers && echo same
+        cat /tmp/out/text
+        lguest disk copy-out /tmp/disk /new /tmp/out 2>&1 | cut -c 1-17"
+    );
+    in_vm("disk-both-sides", USUAL, &script, "")
+        .expect_status(0)
+        .expect_lines(&[
+            "hi",
+            "rm: /sub: it is not empty",
+            "whole",
+            " /sub/",
+            " 108894 /sub/numbers",
+            " /new/",
+            " 108894 /new/copy",
+            " 10 /new/text",
+            "same",
+            "text",
+            "more",
+            "lguest: /tmp/out:",
+        ]);
+}
+
+#[test]
+fn a_program_on_the_disk_runs_and_comes_before_the_kernels() {
+    let script = format!(
+        "{GUEST}
+        mkdir -p /tmp/d/bin; printf 'no program at all' >/tmp/d/bin/true
+        lguest disk make --size 1M --from /tmp/d /tmp/disk
+        guest 'cp /bin/echo /bin/say' '/bin/say it runs' 'rm /bin/say' true 'echo status $?' 'rm /bin/true' true 'echo status $?' >said
+        grep -x 'it runs' said; grep -x 'status .*' said"
+    );
+    let ran = in_vm("disk-programs", USUAL, &script, "");
+    ran.expect_status(0).expect_lines(&["it runs", "status 0"]);
+    if ran
+        .lines
+        .iter()
+        .filter(|line| line.starts_with("status"))
+        .count()
+        != 2
+        || ran.lines.iter().filter(|line| *line == "status 0").count() != 1
+    {
+        ran.fail("expected the disk's file to be no program, and the kernel's to be one");
+    }
+}
+
+#[test]
+fn a_disk_is_filled_to_the_last_block() {
+    let script = format!(
+        "{GUEST}
+        mkdir /tmp/d; seq 1 30000 >/tmp/d/a; lguest disk make --size 512K --from /tmp/d /tmp/disk
+        guest 'cp /a /b' 'cp /a /c' df 'rm /b' df 'cp /a /b' >said
+        grep 'disk is full' said; grep blocks said; lguest disk check /tmp/disk && echo whole"
+    );
+    let ran = in_vm("disk-full", USUAL, &script, "");
+    ran.expect_status(0)
+        .expect_lines(&["cp: /c: the disk is full", "whole"]);
+    let free: Vec<&str> = ran
+        .lines
+        .iter()
+        .filter_map(|line| line.split(", ").nth(1))
+        .collect();
+    if free.len() != 2 || free[0] != "0 free" || free[1] == "0 free" {
+        ran.fail("expected a disk that is full, and then is not");
+    }
+}
+
+/// The Launcher is killed at some moment, again and again, while the Guest writes. What the Guest has synced must be there.
+#[test]
+fn what_was_synced_survives_a_killed_launcher() {
+    let script = "lguest disk make --size 1M /tmp/disk
+        for round in $(seq 1 20); do
+            for n in $(seq 1 60); do
+                echo \"echo $round-$n >/file && sync && echo synced $round-$n; cp /bin/sh /large; rm /large; mkdir /d$n; rm /d$n\"
+            done >input
+            : >said
+            lguest run --block /tmp/disk /guests/guest init=/bin/sh <input >said 2>&1 &
+            # Kill it between two syncs, somewhere.
+            until grep -q \"^synced $round-$((round % 5 + 1))\" said || ! kill -0 $!; do :; done
+            [ $((round % 2)) = 0 ] || for wait in $(seq 1 $((round * 40))); do :; done
+            kill -9 $!; wait $!
+            lguest disk check /tmp/disk || echo broken in round $round
+            rm -f /tmp/file; lguest disk copy-out /tmp/disk /file /tmp/file || echo lost in round $round
+            last=$(grep '^synced' said | tail -1 | cut -d' ' -f2)
+            got=$(cat /tmp/file)
+            # The next one may have got there as well, without having been able to say so; or it was about to be written.
+            next=$round-$((${last#*-} + 1))
+            case $got in $last | $next | '') ;; *) echo \"wanted $last, found $got\" ;; esac
+        done 2>/dev/null; echo survived $round";
+    let ran = in_vm("disk-killed", USUAL, script, "");
+    ran.expect_status(0);
+    if ran
+        .lines
+        .iter()
+        .any(|line| line.contains("broken") || line.contains("lost") || line.contains("wanted"))
+        || !ran.lines.iter().any(|line| line == "survived 20")
+    {
+        ran.fail("expected twenty disks that are whole, with what was synced");
+    }
+}
