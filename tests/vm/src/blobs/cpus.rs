@@ -416,7 +416,10 @@ blob! {
         "je 29f",
         "mov eax, 26",
         "28: int 0x1f",
-        "add [r15 + SHARED], rax",
+        "cmp qword ptr [r15 + PARAM + 8], 1",
+        "jne 29f",
+        "test rax, rax",
+        "jz 31f",
         "29: inc r12",
         "mov rax, r12",
         "cmp qword ptr [r15 + PARAM + 8], 1",
@@ -426,7 +429,9 @@ blob! {
         "xor r12d, r12d",
         "30: cmp qword ptr [r15 + STOP], 0",
         "je 27b",
-        "poweroff 0";
+        "poweroff 0",
+        // It was started although it ran.
+        "31: poweroff 1";
 
     /// All start and stop each other as fast as they can, at the beginning. The first ends when STOP is set.
     SCUFFLE = "20: mov r15, BASE",
