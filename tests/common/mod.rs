@@ -137,7 +137,7 @@ impl System {
                 limit: LIMIT,
                 extra: Some(vmtests()),
                 disks: None,
-            taps: false,
+                taps: false,
                 state: None,
             }
         })

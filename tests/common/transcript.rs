@@ -93,7 +93,10 @@ fn read(place: String, lines: &mut impl Iterator<Item = String>) -> Option<Trans
         words = rest;
         take_word(&mut words).to_owned()
     });
-    let taps = words.strip_prefix("TAPS=yes ").map(|rest| words = rest).is_some();
+    let taps = words
+        .strip_prefix("TAPS=yes ")
+        .map(|rest| words = rest)
+        .is_some();
     match program {
         "run" if words.is_empty() => {
             let printed: Vec<String> = lines.collect();

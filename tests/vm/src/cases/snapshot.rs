@@ -55,16 +55,24 @@ fn run(guest: &Guest) -> Outcome {
 
 /// Its first CPU's state.
 fn save(guest: &Guest) -> Outcome<Vec<u64>> {
-    let len = guest.device().write(&[SAVE]).map_err(|e| format!("SAVE: {e}"))?;
+    let len = guest
+        .device()
+        .write(&[SAVE])
+        .map_err(|e| format!("SAVE: {e}"))?;
     let mut bytes = vec![0; len + 100];
-    let read = guest.device().read(&mut bytes).map_err(|e| format!("read(): {e}"))?;
+    let read = guest
+        .device()
+        .read(&mut bytes)
+        .map_err(|e| format!("read(): {e}"))?;
     same("what read() returns", read, len)?;
     let words = bytes[..len].chunks(8);
-    Ok(words.map(|word| {
-        let mut all = [0; 8];
-        all[..word.len()].copy_from_slice(word);
-        u64::from_ne_bytes(all)
-    }).collect())
+    Ok(words
+        .map(|word| {
+            let mut all = [0; 8];
+            all[..word.len()].copy_from_slice(word);
+            u64::from_ne_bytes(all)
+        })
+        .collect())
 }
 
 /// A guest that has not begun, with another's memory.
@@ -139,7 +147,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("snapshot/only-its-runner", || {
             let guest = ticked()?;
             let device = guest.device().duplicate();
-            let other = std::thread::spawn(move || (device.write(&[SAVE]), device.write(&[RESTORE, 0])));
+            let other =
+                std::thread::spawn(move || (device.write(&[SAVE]), device.write(&[RESTORE, 0])));
             let (saved, restored) = other.join().map_err(|_| "it panicked")?;
             refused("SAVE", saved, EPERM)?;
             refused("RESTORE", restored, EPERM)
@@ -181,7 +190,10 @@ pub(super) fn cases() -> Vec<Case> {
                     }
                 }
             }
-            check!(taken > 20 && rejected > 20, "{taken} taken, {rejected} rejected");
+            check!(
+                taken > 20 && rejected > 20,
+                "{taken} taken, {rejected} rejected"
+            );
             run(&guest)?;
             stop(&guest)
         }),
@@ -194,10 +206,25 @@ pub(super) fn cases() -> Vec<Case> {
         word_is_refused("data-outside", HALTED + 1, 1 << 40, EINVAL),
         word_is_refused("a-place-outside-the-ring", HALTED + 2, 64, EINVAL),
         word_is_refused("tables-outside", HALTED + 3, 1 << 40, EINVAL),
-        word_is_refused("a-system-call-entry-that-is-not-canonical", STACK + 1, 1 << 63, EINVAL),
-        word_is_refused("a-base-that-is-not-canonical", SEGMENTS + 4, 1 << 63, EINVAL),
+        word_is_refused(
+            "a-system-call-entry-that-is-not-canonical",
+            STACK + 1,
+            1 << 63,
+            EINVAL,
+        ),
+        word_is_refused(
+            "a-base-that-is-not-canonical",
+            SEGMENTS + 4,
+            1 << 63,
+            EINVAL,
+        ),
         // A call gate into the Host.
-        word_is_refused("a-gate-for-a-descriptor", DESCRIPTORS + 4, 0x0000_ec00_0010_1234, EINVAL),
+        word_is_refused(
+            "a-gate-for-a-descriptor",
+            DESCRIPTORS + 4,
+            0x0000_ec00_0010_1234,
+            EINVAL,
+        ),
         // Present, of a type that is neither an interrupt's nor a trap's gate.
         word_is_refused("a-gate-of-another-type", GATES, 0x8500_0000_0000, EINVAL),
         word_is_refused("an-interrupt-too-many", CLOCK + 1, 1 << 32, EINVAL),

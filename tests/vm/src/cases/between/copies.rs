@@ -15,12 +15,20 @@ fn copied(from: Pieces, into: Pieces) -> Outcome {
     fill(&receiver.ram, &into, &before);
     let taken = size.min(room);
     same("used_len of the sender", sent(&mut sender)?, taken)?;
-    same("used_len of the receiver", receiver.ram.word32(DMA).into(), taken)?;
+    same(
+        "used_len of the receiver",
+        receiver.ram.word32(DMA).into(),
+        taken,
+    )?;
     let got = pieces_of(&receiver.ram, &into);
     let mut want = bytes[..taken as usize].to_vec();
     want.resize(room as usize, 0xee);
     let wrong = got.iter().zip(&want).position(|(got, want)| got != want);
-    check!(wrong.is_none(), "byte {} of {taken} is another's", wrong.unwrap_or(0));
+    check!(
+        wrong.is_none(),
+        "byte {} of {taken} is another's",
+        wrong.unwrap_or(0)
+    );
     interrupted(&receiver)
 }
 
@@ -36,12 +44,36 @@ const INTO: u64 = FREE + 0x4_0000;
 
 pub(super) fn cases() -> Vec<Case> {
     let kinds: Vec<(&str, Pieces, Pieces)> = vec![
-        ("one-piece-into-many", row(FROM, 1, 1600), row(INTO, 16, 100)),
-        ("many-pieces-into-one", row(FROM, 16, 100), row(INTO, 1, 1600)),
-        ("pieces-that-do-not-match", row(FROM, 7, 333), row(INTO, 11, 217)),
-        ("as-much-as-can-be", row(FROM, 16, 4096), row(INTO, 16, 4096)),
-        ("more-than-there-is-room-for", row(FROM, 5, 500), row(INTO, 3, 70)),
-        ("less-than-there-is-room-for", row(FROM, 3, 70), row(INTO, 5, 500)),
+        (
+            "one-piece-into-many",
+            row(FROM, 1, 1600),
+            row(INTO, 16, 100),
+        ),
+        (
+            "many-pieces-into-one",
+            row(FROM, 16, 100),
+            row(INTO, 1, 1600),
+        ),
+        (
+            "pieces-that-do-not-match",
+            row(FROM, 7, 333),
+            row(INTO, 11, 217),
+        ),
+        (
+            "as-much-as-can-be",
+            row(FROM, 16, 4096),
+            row(INTO, 16, 4096),
+        ),
+        (
+            "more-than-there-is-room-for",
+            row(FROM, 5, 500),
+            row(INTO, 3, 70),
+        ),
+        (
+            "less-than-there-is-room-for",
+            row(FROM, 3, 70),
+            row(INTO, 5, 500),
+        ),
         ("nothing", vec![], row(INTO, 1, 64)),
     ];
     let mut cases: Vec<Case> = kinds
@@ -80,16 +112,19 @@ pub(super) fn cases() -> Vec<Case> {
         }
         interrupted(&receiver)
     }));
-    cases.push(Case::new("between/a-receiver-that-is-full-is-called", || {
-        let shared = Shared::new(1)?;
-        let mut receiver = unborn_receiver(&shared, &[vec![(BUFFER, 64)]])?;
-        receiver.ram.set_word32(DMA, 1);
-        born(&mut receiver)?;
-        let mut sender = sender(&shared, &[(BUFFER, 5)])?;
-        same("used_len of the sender", sent(&mut sender)?, 0)?;
-        same("used_len of the receiver", receiver.ram.word32(DMA), 1)?;
-        interrupted(&receiver)
-    }));
+    cases.push(Case::new(
+        "between/a-receiver-that-is-full-is-called",
+        || {
+            let shared = Shared::new(1)?;
+            let mut receiver = unborn_receiver(&shared, &[vec![(BUFFER, 64)]])?;
+            receiver.ram.set_word32(DMA, 1);
+            born(&mut receiver)?;
+            let mut sender = sender(&shared, &[(BUFFER, 5)])?;
+            same("used_len of the sender", sent(&mut sender)?, 0)?;
+            same("used_len of the receiver", receiver.ram.word32(DMA), 1)?;
+            interrupted(&receiver)
+        },
+    ));
     cases.push(Case::new("between/the-launcher-takes-buffers-too", || {
         let shared = Shared::new(1)?;
         let receiver = receiver(&shared, &[vec![(BUFFER, 64)], vec![(BUFFER + 64, 64)]])?;

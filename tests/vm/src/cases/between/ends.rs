@@ -128,7 +128,9 @@ pub(super) fn cases() -> Vec<Case> {
             }
             same("users of the module", host::module_users()?, 0)
         }),
-        Case::slow("between/receiver-closed-in-the-middle", || closed_and_opened(50)),
+        Case::slow("between/receiver-closed-in-the-middle", || {
+            closed_and_opened(50)
+        }),
         Case::slow("between/nothing-is-left", || {
             leaves_nothing(100, || {
                 let shared = Shared::new(1)?;

@@ -63,13 +63,16 @@ pub(super) fn cases() -> Vec<Case> {
             "bad address in registered DMA struct 0x9000",
         )
     }));
-    cases.push(Case::new("between/hostile/receivers-piece-unmapped", || {
-        receiver_dies(
-            vec![(FREE, 2), (FREE + PAGE, 64)],
-            |receiver| unmap(&receiver.ram, FREE + PAGE),
-            "Error mapping DMA pages 0x101000",
-        )
-    }));
+    cases.push(Case::new(
+        "between/hostile/receivers-piece-unmapped",
+        || {
+            receiver_dies(
+                vec![(FREE, 2), (FREE + PAGE, 64)],
+                |receiver| unmap(&receiver.ram, FREE + PAGE),
+                "Error mapping DMA pages 0x101000",
+            )
+        },
+    ));
     cases.push(Case::new("between/hostile/senders-piece-unmapped", || {
         sender_dies(
             &[(FREE, 5)],
@@ -84,29 +87,35 @@ pub(super) fn cases() -> Vec<Case> {
             "failed to get page 0x9000",
         )
     }));
-    cases.push(Case::new("between/a-receivers-page-that-was-never-there", || {
-        let shared = Shared::new(1)?;
-        let receiver = receiver(&shared, &[vec![(FREE + 0x5_0000, 64)]])?;
-        let mut sender = sender(&shared, &[(BUFFER, 5)])?;
-        sender.ram.set_bytes(BUFFER, b"first");
-        same("used_len of the sender", sent(&mut sender)?, 5)?;
-        let bytes = receiver.ram.bytes(FREE + 0x5_0000, 5);
-        same("the bytes", bytes, b"first".to_vec())?;
-        interrupted(&receiver)
-    }));
-    cases.push(
-        Case::new("between/hostile/a-receivers-page-that-does-not-come", || {
-            // The sender does not wait for it.
+    cases.push(Case::new(
+        "between/a-receivers-page-that-was-never-there",
+        || {
             let shared = Shared::new(1)?;
-            let receiver = receiver(&shared, &[vec![(FREE, 64)]])?;
-            let absent = Absent::pages(&receiver.ram, FREE, 1)?;
-            let mut first = sender(&shared, &[(BUFFER, 5)])?;
-            same("used_len of the sender", sent(&mut first)?, 0)?;
-            absent.bring()?;
-            let mut second = sender(&shared, &[(BUFFER, 6)])?;
-            same("used_len of the next", sent(&mut second)?, 6)?;
+            let receiver = receiver(&shared, &[vec![(FREE + 0x5_0000, 64)]])?;
+            let mut sender = sender(&shared, &[(BUFFER, 5)])?;
+            sender.ram.set_bytes(BUFFER, b"first");
+            same("used_len of the sender", sent(&mut sender)?, 5)?;
+            let bytes = receiver.ram.bytes(FREE + 0x5_0000, 5);
+            same("the bytes", bytes, b"first".to_vec())?;
             interrupted(&receiver)
-        })
+        },
+    ));
+    cases.push(
+        Case::new(
+            "between/hostile/a-receivers-page-that-does-not-come",
+            || {
+                // The sender does not wait for it.
+                let shared = Shared::new(1)?;
+                let receiver = receiver(&shared, &[vec![(FREE, 64)]])?;
+                let absent = Absent::pages(&receiver.ram, FREE, 1)?;
+                let mut first = sender(&shared, &[(BUFFER, 5)])?;
+                same("used_len of the sender", sent(&mut first)?, 0)?;
+                absent.bring()?;
+                let mut second = sender(&shared, &[(BUFFER, 6)])?;
+                same("used_len of the next", sent(&mut second)?, 6)?;
+                interrupted(&receiver)
+            },
+        )
         .needing([Need::USERFAULTFD]),
     );
     cases

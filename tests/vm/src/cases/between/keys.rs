@@ -77,7 +77,11 @@ pub(super) fn cases() -> Vec<Case> {
             let shared = Shared::new(1)?;
             let mut sender = sender(&shared, &[(BUFFER, 5)])?;
             unmap(&sender.ram, THERE)?;
-            same("reason", sender.run()?, "failed to get page 0x283000".into())
+            same(
+                "reason",
+                sender.run()?,
+                "failed to get page 0x283000".into(),
+            )
         }),
         Case::new("between/not-to-itself", || {
             let shared = Shared::new(1)?;
@@ -96,7 +100,14 @@ pub(super) fn cases() -> Vec<Case> {
             let receiver = receiver(&shared, &[vec![(BUFFER, 64)], vec![(BUFFER + 64, 64)]])?;
             let mut sender = twice(&shared)?;
             sender.boot()?;
-            same("read()", sender.step()?, Event::Dma { addr: READY, key: 0 })?;
+            same(
+                "read()",
+                sender.step()?,
+                Event::Dma {
+                    addr: READY,
+                    key: 0,
+                },
+            )?;
             same("the first", receiver.ram.word32(DMA), 5)?;
             sender.ram.replace(THERE, 0);
             let key = THERE + SLOT;
@@ -111,7 +122,14 @@ pub(super) fn cases() -> Vec<Case> {
             sender.boot()?;
             let key = THERE + SLOT;
             same("read()", sender.step()?, Event::Dma { addr: DMA, key })?;
-            same("read()", sender.step()?, Event::Dma { addr: READY, key: 0 })?;
+            same(
+                "read()",
+                sender.step()?,
+                Event::Dma {
+                    addr: READY,
+                    key: 0,
+                },
+            )?;
             shared.map(0, &sender.ram, THERE)?;
             sender.powered_off(&sender.finish()?, 0)?;
             same("used_len of the receiver", receiver.ram.word32(DMA), 5)
@@ -121,7 +139,10 @@ pub(super) fn cases() -> Vec<Case> {
             let shared = Shared::new(1)?;
             let mut receiver = unborn_receiver(&shared, &[vec![(BUFFER, 64)]])?;
             let unbind = [1u64, 0, 0].map(|answer| {
-                (answer, receiver.call([hc::BIND_DMA, HERE + SLOT, DMA, 1 << 8]))
+                (
+                    answer,
+                    receiver.call([hc::BIND_DMA, HERE + SLOT, DMA, 1 << 8]),
+                )
             });
             born(&mut receiver)?;
             for (answer, call) in unbind {

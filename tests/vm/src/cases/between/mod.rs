@@ -50,7 +50,14 @@ fn born(guest: &mut Guest) -> Outcome {
     guest.call([hc::SEND_DMA, 0, READY, 0]);
     guest.boot()?;
     let event = guest.step()?;
-    same("read()", event, Event::Dma { addr: READY, key: 0 })
+    same(
+        "read()",
+        event,
+        Event::Dma {
+            addr: READY,
+            key: 0,
+        },
+    )
 }
 
 fn receiver(shared: &Shared, buffers: &[Pieces]) -> Outcome<Guest> {

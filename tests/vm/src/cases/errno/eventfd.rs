@@ -25,8 +25,8 @@ fn eventfd() -> OwnedFd {
 /// What was added to it since the last time.
 fn added(eventfd: &OwnedFd) -> u64 {
     let mut number = [0; 8];
-    match File::from(eventfd.try_clone().expect("dup")).read(&mut number) {
-        Ok(_) => u64::from_ne_bytes(number),
+    match File::from(eventfd.try_clone().expect("dup")).read_exact(&mut number) {
+        Ok(()) => u64::from_ne_bytes(number),
         Err(_) => 0,
     }
 }
