@@ -20,13 +20,26 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "the parts of a Guest",
         &[
-            "bell", "catalog", "clock", "decode", "dma", "memory", "paging", "port", "shadow",
-            "traps", "walk",
+            "bell",
+            "catalog",
+            "clock",
+            "counts",
+            "decode",
+            "listeners",
+            "memory",
+            "paging",
+            "port",
+            "sections",
+            "shadow",
+            "traps",
+            "walk",
         ],
     ),
     (
         "what the CPUs of a Guest share, and what each has",
-        &["machine", "vcpu"],
+        &[
+            "dma", "exchange", "keys", "machine", "parcel", "receive", "vcpu",
+        ],
     ),
     (
         "what they may ask for",
@@ -34,7 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "a Guest, and the way to it",
-        &["guest", "run", "device", "crate"],
+        &["guest", "run", "snapshot", "device", "crate"],
     ),
 ];
 
