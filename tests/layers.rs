@@ -40,9 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "what the CPUs of a Guest share, and what each has",
-        &[
-            "deliver", "dma", "exchange", "machine", "receive", "vcpu",
-        ],
+        &["deliver", "dma", "exchange", "machine", "receive", "vcpu"],
     ),
     (
         "what they may ask for",
