@@ -258,6 +258,25 @@ pub(super) fn cases() -> Vec<Case> {
             libc::SYS_process_vm_readv,
             [1, 0, 0, 0],
         ),
+        Case::new("sandbox/a-terminal-can-be-restored", || {
+            // The newer calls as well, for which its libraries may have been built. Its input is a pipe.
+            for request in [libc::TCGETS, libc::TCSETS, libc::TCGETS2, libc::TCSETS2] {
+                let running = Running::start(&[])?;
+                let args = [0, request, TEXT, 0];
+                let empty = ptrace::Options::empty();
+                let pid = running.pid();
+                let before = inject(pid, empty, libc::SYS_ioctl, args, "/init")?;
+                let failed = |error: nix::Error| error.to_string();
+                ptrace::step(pid, None).map_err(failed)?;
+                waitpid(pid, Some(WaitPidFlag::__WALL)).map_err(failed)?;
+                let got = ptrace::getregs(pid).map_err(failed)?.rax.cast_signed();
+                ptrace::setregs(pid, before).map_err(failed)?;
+                ptrace::detach(pid, None).map_err(failed)?;
+                same("ioctl()", got, -i64::from(libc::ENOTTY))?;
+                running.finish()?;
+            }
+            Ok(())
+        }),
         Case::new(
             "sandbox/nothing-can-be-opened-even-without-the-filter",
             || {

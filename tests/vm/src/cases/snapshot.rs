@@ -1,5 +1,6 @@
 //! SAVE and RESTORE: a CPU's state is given out, and believed no more than a hypercall.
 
+use crate::abi::hc;
 use crate::blobs::work;
 use crate::guest::{Event, Guest};
 use crate::harness::{Case, Outcome, check, refused, same};
@@ -21,7 +22,8 @@ const SEGMENTS: usize = STACK + 2;
 const DESCRIPTORS: usize = SEGMENTS + 7;
 const GATES: usize = DESCRIPTORS + 16;
 const CLOCK: usize = GATES + 2 * 65;
-const BINDINGS: usize = CLOCK + 2;
+const PROMISED: usize = CLOCK + 2;
+const BINDINGS: usize = CLOCK + 3;
 const FPU: usize = BINDINGS + 5 * 32;
 
 /// A guest that counts and takes interrupts of its timer.
@@ -121,6 +123,29 @@ pub(super) fn cases() -> Vec<Case> {
             run(&guest)?;
             stop(&guest)
         }),
+        Case::new("snapshot/what-was-promised-comes-back", || {
+            let mut guest = ticking();
+            guest.call([hc::PROMISE, 1, va(DATA), 0]);
+            guest.boot()?;
+            run(&guest)?;
+            let state = save(&guest)?;
+            same("the promise", state[PROMISED], va(DATA))?;
+            let twin = twin(&guest)?;
+            same("RESTORE", restore(&twin, &state), Ok(8 + 8 * state.len()))?;
+            same("the twin's", save(&twin)?[PROMISED], va(DATA))?;
+            run(&twin)?;
+            stop(&twin)
+        }),
+        Case::new("snapshot/tables-to-begin-with-that-are-outside-are-refused", || {
+            let guest = ticked()?;
+            let mut state = save(&guest)?;
+            state[ORDER] = 1;
+            let twin = twin(&guest)?;
+            state[ORDER + 3] = 1 << 40;
+            refused("RESTORE", restore(&twin, &state), EINVAL)?;
+            state[ORDER + 3] = 0;
+            same("RESTORE", restore(&twin, &state), Ok(8 + 8 * state.len()))
+        }),
         Case::new("snapshot/only-before-it-begins", || {
             let guest = ticked()?;
             let state = save(&guest)?;
@@ -199,7 +224,7 @@ pub(super) fn cases() -> Vec<Case> {
         }),
     ];
     cases.extend([
-        word_is_refused("another-version", 0, 0x0200_0075_7063_676c, EOPNOTSUPP),
+        word_is_refused("another-version", 0, 0x0100_0075_7063_676c, EOPNOTSUPP),
         word_is_refused("another-cpu", IDENTITY, 0, EOPNOTSUPP),
         word_is_refused("an-order-that-means-nothing", ORDER, 3, EINVAL),
         word_is_refused("a-rip-that-is-not-canonical", RIP, 1 << 63, EINVAL),
@@ -228,6 +253,7 @@ pub(super) fn cases() -> Vec<Case> {
         // Present, of a type that is neither an interrupt's nor a trap's gate.
         word_is_refused("a-gate-of-another-type", GATES, 0x8500_0000_0000, EINVAL),
         word_is_refused("an-interrupt-too-many", CLOCK + 1, 1 << 32, EINVAL),
+        word_is_refused("a-promise-at-no-address", PROMISED, 1 << 63, EINVAL),
         word_is_refused("buffers-of-no-key", BINDINGS, 1 << 40, EINVAL),
         word_is_refused("mxcsr-with-reserved-bits", FPU + 1 + 3, 0xffff_ffff, EINVAL),
         word_is_refused("states-that-the-cpu-has-not", FPU + 1 + 64, 1 << 62, EINVAL),

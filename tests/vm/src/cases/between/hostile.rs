@@ -2,8 +2,14 @@
 
 use super::*;
 use crate::absent::Absent;
+use crate::harness::{join, wait_until};
+use crate::host;
 use crate::needs::Need;
 use crate::shared::unmap;
+use nix::errno::Errno;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 const BAD: &[(&str, u64, u16)] = &[
     ("beyond-memory", MEMORY, 16),
@@ -38,6 +44,67 @@ fn sender_dies(pieces: &[(u64, u16)], spoil: impl Fn(&Guest) -> Outcome, reason:
     check!(said.starts_with(reason), "the sender died of {said:?}");
     same("used_len of the receiver", receiver.ram.word32(DMA), 0)?;
     not_interrupted(&receiver)
+}
+
+/// What a sender could not have, the receiver fetches for itself: a packet was lost, and the next one arrives.
+fn comes_by_the_receiver(shared: &Shared, receiver: &Guest) -> Outcome {
+    not_interrupted(receiver)?;
+    let mut next = sender(shared, &[(BUFFER, 6)])?;
+    same("used_len of the next", sent(&mut next)?, 6)?;
+    interrupted(receiver)
+}
+
+/// One page of a file on a file system that is still, as long as this lives.
+struct Frozen(std::fs::File);
+
+impl Frozen {
+    const FREEZE: u64 = 0xc004_5877;
+    const THAW: u64 = 0xc004_5878;
+
+    fn new() -> Outcome<Self> {
+        let frozen = Self(std::fs::File::open(host::DISK).map_err(|e| e.to_string())?);
+        frozen.request(Self::FREEZE).map(|()| frozen)
+    }
+
+    fn request(&self, request: u64) -> Outcome {
+        // SAFETY: neither looks at its argument.
+        let done = unsafe { libc::ioctl(self.0.as_raw_fd(), request, 0) };
+        Errno::result(done)
+            .map(drop)
+            .map_err(|e| format!("freezing: {e}"))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = self.request(Self::THAW);
+    }
+}
+
+/// The receiver's buffer is a page of a file, to which nobody can write for the first time now.
+fn in_a_frozen_file() -> Outcome {
+    let path = format!("{}/frozen.{}", host::DISK, std::process::id());
+    let mut options = std::fs::File::options();
+    let options = options.read(true).write(true).create(true).truncate(true);
+    let file = Shared(options.open(&path).map_err(|e| e.to_string())?);
+    file.0
+        .write_all_at(&[7; PAGE as usize], 0)
+        .and_then(|()| file.0.sync_all())
+        .map_err(|e| e.to_string())?;
+    let shared = Arc::new(Shared::new(1)?);
+    let receiver = receiver(&shared, &[vec![(FREE, 64)]])?;
+    file.map(0, &receiver.ram, FREE)?;
+    same("the page", receiver.ram.word(FREE) & 0xff, 7)?;
+    let frozen = Frozen::new()?;
+    let its_shared = shared.clone();
+    let first = std::thread::spawn(move || sent(&mut sender(&its_shared, &[(BUFFER, 5)])?));
+    let goes_on = wait_until("the sender has gone on", || first.is_finished());
+    drop(frozen);
+    let len = join(first);
+    let _ = std::fs::remove_file(&path);
+    goes_on?;
+    same("used_len of the sender", len?, 0)?;
+    comes_by_the_receiver(&shared, &receiver)
 }
 
 fn as_it_is(_: &Guest) -> Outcome {
@@ -100,6 +167,21 @@ pub(super) fn cases() -> Vec<Case> {
             interrupted(&receiver)
         },
     ));
+    cases.push(Case::new("between/a-receivers-page-of-a-file", || {
+        let shared = Shared::new(1)?;
+        let receiver = receiver(&shared, &[vec![(FREE, 64)]])?;
+        Shared::new(1)?.map(0, &receiver.ram, FREE)?;
+        let mut first = sender(&shared, &[(BUFFER, 5)])?;
+        same("used_len of the sender", sent(&mut first)?, 0)?;
+        comes_by_the_receiver(&shared, &receiver)
+    }));
+    cases.push(
+        Case::new(
+            "between/hostile/a-receivers-page-in-a-frozen-file",
+            in_a_frozen_file,
+        )
+        .needing([Need::Disk]),
+    );
     cases.push(
         Case::new(
             "between/hostile/a-receivers-page-that-does-not-come",

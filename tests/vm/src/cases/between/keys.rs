@@ -3,7 +3,9 @@
 use super::*;
 use crate::harness::join;
 use crate::host;
+use crate::needs::Need;
 use crate::shared::unmap;
+use std::os::fd::FromRawFd;
 
 /// A sender's key leads nowhere: nothing happens, to either.
 fn leads_nowhere(prepare: impl Fn(&Shared, &mut Guest) -> Outcome) -> Outcome {
@@ -67,6 +69,21 @@ pub(super) fn cases() -> Vec<Case> {
                 shared.map_as(libc::MAP_PRIVATE, 0, &sender.ram, THERE)
             })
         }),
+        Case::new("between/a-page-of-a-file-that-is-no-regular-one", || {
+            leads_to_the_launcher(|_, sender| {
+                // struct perf_event_attr of 112 bytes: type software (1), its size, and the event that never happens (9).
+                let mut attr = [0u64; 14];
+                (attr[0], attr[1]) = (1 | 112 << 32, 9);
+                let call = libc::SYS_perf_event_open;
+                // SAFETY: perf_event_open of this process on any CPU; the structure lives across the call.
+                let fd = unsafe { libc::syscall(call, attr.as_ptr(), 0, -1, -1, 0) };
+                check!(fd >= 0, "perf_event_open: {}", nix::errno::Errno::last());
+                // SAFETY: it was just opened.
+                let file = unsafe { std::fs::File::from_raw_fd(fd as i32) };
+                Shared(file).map(0, &sender.ram, THERE)
+            })
+        })
+        .needing([Need::Kernel("perf_mmap")]),
         Case::new("between/memory-without-a-file", || {
             leads_to_the_launcher(|_, sender| {
                 sender.ram.replace(THERE, 0);

@@ -1,8 +1,11 @@
 //! Thousands of rounds, on several CPUs at once.
 
 use super::*;
+use crate::abi::data;
+use crate::absent::Absent;
 use crate::harness::{join, wait_until};
 use crate::host;
+use crate::needs::Need;
 use nix::unistd::Pid;
 use std::sync::Arc;
 
@@ -58,8 +61,38 @@ fn talk(rounds: u64, shared: Shared, pairs: &[(u64, u64)]) -> Outcome {
     waited
 }
 
+/// While a call sends, and waits for a page of its own guest, another is put into the ring: each sends its own, once.
+fn ring_while_sending() -> Outcome {
+    let shared = Arc::new(Shared::new(1)?);
+    let receiver = receiver(
+        &shared,
+        &[vec![(BUFFER, 64)], vec![(BUFFER + 64, 64)]],
+    )?;
+    let mut guest = sender(&shared, &[(FREE, 5)])?;
+    let second = DMA + dma::SIZE;
+    guest.dma(second, &[(BUFFER, 7)]);
+    let ram = guest.ram.clone();
+    let absent = Absent::pages(&ram, FREE, 1)?;
+    let sender = std::thread::spawn(move || sent(&mut guest));
+    absent.wait_until_wanted()?;
+    for (word, value) in (0..).zip([hc::SEND_DMA, THERE + SLOT, second, 0]) {
+        ram.set_word(DATA + data::RING + 8 * word, value);
+    }
+    ram.set_bytes(DATA + data::RING_STATUS, &[data::PENDING]);
+    absent.bring()?;
+    same("used_len of the call", join(sender)?, 5)?;
+    same("used_len of the ring's", ram.word32(second), 7)?;
+    same("the first that came", receiver.ram.word32(DMA), 5)?;
+    same("the second", receiver.ram.word32(second), 7)
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
+        Case::new(
+            "between/a-call-in-the-ring-waits-for-the-one-that-sends",
+            ring_while_sending,
+        )
+        .needing([Need::USERFAULTFD]),
         Case::slow("between/two-send-to-each-other", || {
             talk(1000, Shared::new(1)?, &[(0, 4), (4, 0)])
         }),
