@@ -157,6 +157,59 @@ fn who_uses_memory_up_dies_alone() {
     expect_answers(&ran, &[("ps | grep -c sleep", &["1"])]);
 }
 
+/// A process holds all memory, and another one opens what is large: a directory with two thousand names, the table of processes, files
+/// of a disk. It hears that there is no memory; the kernel lives, and all is well when the memory is there again.
+#[test]
+fn a_kernel_without_memory_refuses_files_and_lives() {
+    let script = "mkdir -p /tmp/d/names; (cd /tmp/d/names; touch $(seq 100000 102000)); seq 1 50000 >/tmp/d/numbers
+        lguest disk make --size 40M --from /tmp/d /tmp/disk
+        mkfifo keys screen
+        lguest run -m 12M --block /tmp/disk /guests/guest init=/bin/sh <keys >screen &
+        exec 3>keys 4<screen
+        await() { while read -r line <&4; do echo \"$line\"; case $line in *\"$1\"*) return;; esac; done; }
+        printf 'ls /names | wc\neat held | cat\n' >&3
+        await 'in my hands'
+        printf '\\003' >&3
+        printf 'eat held &\n' >&3
+        await 'in my hands'
+        for n in 1 2 3; do printf 'ls /names\ncat /dev/processes\ncat /numbers\necho x >/new\nrm /numbers\n' >&3; done
+        printf 'kill 99\necho still here\n' >&3
+        await '$ echo still here'
+        await 'still here'
+        exec 3>&-
+        cat <&4 >/dev/null; wait $!; echo \"ended $?\"
+        lguest disk check /tmp/disk && echo whole";
+    let ran = in_vm("processes-no-memory", USUAL, script, "");
+    ran.expect_status(0)
+        .expect_lines(&["2001 2001 14007", "still here", "ended 0", "whole"]);
+}
+
+/// A line that somebody was reading when ^C ended it is not handed to the next reader, nor is the rest of one that was read in part.
+#[test]
+fn ctrl_c_forgets_the_line_that_was_being_typed() {
+    let script = "mkfifo keys screen
+        lguest run /guests/guest init=/bin/sh <keys >screen &
+        exec 3>keys 4<screen
+        await() { while read -r line <&4; do echo \"$line\"; case $line in *\"$1\"*) return;; esac; done; }
+        printf 'echo ready; cat\n' >&3
+        await '$ echo ready'
+        await 'ready'
+        # Without an end, and the echo of a key says that it has been read.
+        printf 'echo left behind' >&3
+        dd bs=1 count=16 <&4 >part 2>/dev/null
+        printf '\\003' >&3
+        printf 'echo status $?\nexit 8\n' >&3
+        cat <&4
+        wait $!
+        echo \"ended $?\"";
+    let ran = in_vm("processes-line", USUAL, script, "");
+    ran.expect_status(0)
+        .expect_lines(&["status 137", "ended 8"]);
+    if ran.lines.iter().any(|line| line == "left behind") {
+        ran.fail("expected nobody to be handed the line that was not finished");
+    }
+}
+
 #[test]
 fn whatever_a_program_asks_the_kernel_and_the_others_live() {
     let ran = shell(
