@@ -99,7 +99,7 @@ fn trace_tells_everything_and_leaves_nothing_behind() {
         echo INSTANCES $(ls $tracing/instances)
         echo COUNTS; for event in "in at" "out at" "LGUEST_INIT(" "POWEROFF(0x7," "read() begins" "read() ends: death" \
             "outcome" "reflected" "trap 14" "interrupt" "DMA sent"; do echo $(grep -cF "$event" lines) $event; done
-        echo PICTURE; cat picture; echo VIEWER; cat viewer; echo; echo JOINED
+        echo PICTURE; cat picture; echo; echo VIEWER; cat viewer; echo; echo JOINED
         mkfifo more; lguest run /guests/guest <more >said2 & pid=$!; exec 4>more
         until grep -q "Type help" said2; do sleep 0.1; done
         lguest trace $pid >joined 4>&- & watcher=$!

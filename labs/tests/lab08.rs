@@ -46,6 +46,8 @@ blob! {
         "je 7f",
         "cmp eax, 6",
         "je 8f",
+        "cmp eax, 7",
+        "je 20f",
         "poweroff 0",
         // 1: read
         "3: mov rax, [rbx]",
@@ -69,7 +71,16 @@ blob! {
         "lea r11, [rip + 9f]",
         "mov [r15 + RESUME], r11",
         "int3",
-        "9: jmp 2b";
+        "9: jmp 2b",
+        // 7: announce the entry for a frame's other address
+        "20: mov rcx, 0xffff900000200000",
+        "neg rcx",
+        "lea rcx, [rbx + rcx + FREE]",
+        "or rcx, 0x63",
+        "mov rdx, cr3",
+        "mov eax, 14",
+        "int 0x1f",
+        "jmp 2b";
 }
 
 struct Plan {
@@ -421,9 +432,14 @@ fn in_its_name() -> Outcome {
 /// Lets the Guest use some frames, each in some way, by its linear map or another address.
 fn use_some(plan: &mut Plan, set: &BTreeSet<u64>) {
     for frame in set {
-        match random() % 4 {
+        let other = TARGET + (frame - FIRST) * PAGE;
+        match random() % 5 {
             0 => plan.write(at(*frame)),
-            1 => plan.read(TARGET + (frame - FIRST) * PAGE),
+            1 => plan.read(other),
+            3 => {
+                plan.step(7, other);
+                plan.read(other);
+            }
             // What is called there is `ret`.
             2 => plan.step(4, va(frame * PAGE + 0xff8)),
             _ => plan.read(at(*frame)),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! ruler book COUNTS KERNEL QEMU BASELINE CHAPTER PLOT   keep the figures, and make the book's tables and plot of them
+//! ruler draw BASELINE CHAPTER PLOT                      make tables and plot anew of the figures that were kept
 //! ruler compare COUNTS KERNEL QEMU BASELINE             say what differs; status 1: our Guest pays more
 //! ruler calibrated COUNTS                               whether the loop of known length was counted right
 //! ruler where ADDRESSES SYMBOLS MODULE                  in which functions the instructions of an operation are
@@ -38,6 +39,12 @@ fn kept(baseline: &str) -> Result<Figures, String> {
     serde_json::from_str(&read(baseline)?).map_err(|e| format!("{baseline}: {e}"))
 }
 
+/// Makes the book's tables and plot of figures.
+fn draw(figures: &Figures, chapter: &str, picture: &str) -> Result<(), String> {
+    write(chapter, &table::into_chapter(&read(chapter)?, figures)?)?;
+    write(picture, &plot::plot(figures))
+}
+
 fn run(arguments: &[&str]) -> Result<ExitCode, String> {
     match *arguments {
         ["book", counts, kernel, qemu, baseline, chapter, picture] => {
@@ -46,9 +53,12 @@ fn run(arguments: &[&str]) -> Result<ExitCode, String> {
                 println!("{}", compare::compare(&kept(baseline)?, &figures));
             }
             let json = serde_json::to_string_pretty(&figures).map_err(|e| e.to_string())?;
-            write(chapter, &table::into_chapter(&read(chapter)?, &figures)?)?;
-            write(picture, &plot::plot(&figures))?;
+            draw(&figures, chapter, picture)?;
             write(baseline, &(json + "\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["draw", baseline, chapter, picture] => {
+            draw(&kept(baseline)?, chapter, picture)?;
             Ok(ExitCode::SUCCESS)
         }
         ["compare", counts, kernel, qemu, baseline] => {
