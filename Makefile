@@ -173,9 +173,9 @@ logic: $(tangled) ## Run the unit tests of the module's pure files, here (TESTS=
 	$(of_chapter)
 	$(Q)scripts/logic $(TESTS)
 
-cases: payload vmtests ## Run cases in the VM by name, quickly: TESTS='timer/ halt/' (DISKS=512M: it can swap)
+cases: payload vmtests ## Run cases in the VM by name, quickly: TESTS='timer/ halt/' (DISKS=512M: it can swap; SEED= of fuzz/...)
 	$(Q)scripts/put $(vmtests) target/vmtests/payload
-	$(Q)MODULE_ARGS=fixed=1 scripts/vm --root $(payload) --extra target/vmtests/payload $(if $(DISKS),--disk $(DISKS)) --name cases sh -c "LGUEST_KO=/modules/lguest.ko /extra/vmtests $(TESTS)" </dev/null
+	$(Q)MODULE_ARGS=fixed=1 scripts/vm --root $(payload) --extra target/vmtests/payload $(if $(DISKS),--disk $(DISKS)) --name cases sh -c "LGUEST_KO=/modules/lguest.ko FUZZ_SEED=$(SEED) /extra/vmtests $(TESTS)" </dev/null
 
 states: tangle ## Build and boot the system as of every chapter that promises to run, or AS_OF one
 	$(Q)env -u MAKEFLAGS -u MFLAGS cargo test --quiet --test states -- --nocapture --test-threads=1
@@ -210,8 +210,9 @@ bench-compare: payload ruler ## The same, compared with the figures that the boo
 lint: tangle ## Compile with every warning an error, let clippy and shellcheck read the code, and see that the prose keeps its promises
 	$(Q)scripts/lint
 
-fuzz: ## Feed tangle random inputs, each target for SECONDS= (60)
-	$(Q)scripts/fuzz $(SECONDS)
+fuzz: payload vmtests ## Random Guests, Launchers and chapters, each target for SECONDS= (60): TARGET='hypercalls device' (FROM=seed)
+	$(Q)scripts/put $(vmtests) target/vmtests/payload
+	$(Q)FROM=$(FROM) scripts/fuzz $(SECONDS) $(TARGET)
 
 fmt: tangle ## Format the code, that of the chapters too
 	$(Q)$(wrap) scripts/fmt

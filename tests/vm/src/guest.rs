@@ -242,14 +242,19 @@ impl Guest {
         }
     }
 
-    /// Opens the device and initialises it, in the thread that is to run the guest.
-    pub fn boot(&mut self) -> Outcome<&Device> {
+    /// Puts the script into its memory.
+    pub fn write_script(&self) {
         for (at, call) in (SCRIPT..).step_by(32).zip(&self.script) {
             for (word, value) in (at..).step_by(8).zip(call) {
                 self.ram.set_word(word, *value);
             }
         }
         self.ram.set_word(SCRIPT_LEN, self.script.len() as u64);
+    }
+
+    /// Opens the device and initialises it, in the thread that is to run the guest.
+    pub fn boot(&mut self) -> Outcome<&Device> {
+        self.write_script();
         let device = Device::open_at(self.path);
         let (answer, all) = match (self.flags, self.cpus) {
             (0, 1) => (device.initialize(&self.init), 48),

@@ -25,6 +25,7 @@ mod confined;
 mod crew;
 mod crowd;
 mod device;
+mod fuzz;
 mod grading;
 mod guest;
 mod harness;

@@ -21,6 +21,7 @@ pub fn all() -> Vec<Case> {
         behaviour::cases(),
         between::cases(),
         hostile::cases(),
+        crate::fuzz::cases(),
         memory::cases(),
         sandbox::cases(),
         snapshot::cases(),

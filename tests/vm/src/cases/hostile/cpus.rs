@@ -1,17 +1,13 @@
 //! What a guest may say about its CPUs, and what several of them may do at once.
 
-use super::random::Dice;
 use super::{dies, hostile, is};
 use crate::abi::{SWITCHER_4LEVEL, data, hc};
-use crate::blobs::cpus::{self, COUNTED, SHARED, own};
+use crate::blobs::cpus::{self, COUNTED, own};
 use crate::blobs::work;
 use crate::crew::Crew;
-use crate::guest::{Guest, reason};
-use crate::harness::{Case, Outcome, check, same};
+use crate::guest::Guest;
+use crate::harness::{Case, Outcome, same};
 use crate::layout::*;
-use crate::signals;
-use nix::errno::Errno;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// A guest with three CPUs of which two are never started; it makes this call.
 fn calls(call: [u64; 4]) -> Guest {
@@ -19,69 +15,6 @@ fn calls(call: [u64; 4]) -> Guest {
     guest.cpus = 3;
     guest.call(call);
     guest
-}
-
-/// Hypercalls by all CPUs at once, made at random, while the Launcher takes pages away.
-fn at_random(seed: u64) -> Outcome {
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    for _ in 0..10 {
-        let mut guest = cpus::guest(cpus::AT_RANDOM, 4);
-        for at in (0..256).map(|call| SHARED + PAGE + 32 * call) {
-            // Those that end it at once are left out, or most would be short: LGUEST_INIT, CRASH, POWEROFF, and what is unknown.
-            const NUMBERS: [u64; 18] = [
-                0, 4, 5, 6, 7, 9, 10, 12, 13, 14, 15, 17, 18, 19, 20, 24, 25, 26,
-            ];
-            guest.ram.set_word(at, NUMBERS[dice.below(18) as usize]);
-            for word in 1..4 {
-                guest.ram.set_word(at + 8 * word, dice.nasty());
-            }
-            if dice.below(2) == 0 {
-                // A CPU that there is, or an address space.
-                guest.ram.set_word(at + 8, dice.below(4));
-            }
-        }
-        guest.boot()?;
-        let (over, ram) = (AtomicBool::new(false), guest.ram.clone());
-        std::thread::scope(|s| {
-            let run = |device: &crate::device::Device| {
-                let _alarm = signals::Alarm::every(60);
-                for _ in 0..4 {
-                    match device.read(&mut [0; 16]) {
-                        Ok(_) | Err(Errno::EINTR) => {}
-                        Err(Errno::ENOENT) => {
-                            let reason = reason(|buffer| device.read(buffer))?;
-                            check!(reason.len() < 1024 && !reason.is_empty(), "{reason:?}");
-                        }
-                        Err(e) => return Err(format!("read(): {e:?}")),
-                    }
-                }
-                Ok(())
-            };
-            let threads: Vec<_> = (1..4)
-                .map(|cpu| {
-                    let device = guest.device().of_cpu(cpu);
-                    s.spawn(move || match device.take_cpu() {
-                        Ok(8) => run(&device),
-                        Err(Errno::ENOENT) => Ok(()),
-                        answer => Err(format!("INITIALIZE at {cpu}: {answer:?}")),
-                    })
-                })
-                .collect();
-            let thief = s.spawn(|| {
-                while !over.load(SeqCst) {
-                    ram.discard(FREE + 16 * PAGE, 64 * PAGE);
-                    std::thread::yield_now();
-                }
-            });
-            let first = run(guest.device());
-            let others = threads.into_iter().map(|it| it.join().expect("no panic"));
-            let outcome = others.fold(first, Outcome::and);
-            over.store(true, SeqCst);
-            thief.join().expect("no panic");
-            outcome
-        })?;
-    }
-    Ok(())
 }
 
 pub(super) fn cases() -> Vec<Case> {
@@ -159,10 +92,6 @@ pub(super) fn cases() -> Vec<Case> {
             crew.end("POWEROFF: 0")
         }),
     ]);
-    for seed in 1..=4 {
-        let name = format!("random/hypercalls-of-four-cpus-{seed}");
-        cases.push(hostile(name, move || at_random(seed)));
-    }
     cases
 }
 

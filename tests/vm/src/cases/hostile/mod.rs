@@ -12,7 +12,6 @@ mod loops;
 mod memory;
 mod privileged;
 mod promise;
-mod random;
 mod segments;
 mod stack;
 mod switcher;
@@ -37,7 +36,6 @@ pub(super) fn cases() -> Vec<Case> {
         fpu::cases(),
         loops::cases(),
         absent::cases(),
-        random::cases(),
         cpus::cases(),
     ]
     .into_iter()
