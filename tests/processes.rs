@@ -273,3 +273,56 @@ fn ctrl_c_ends_a_job_and_not_its_shell() {
     ran.expect_status(0)
         .expect_lines(&["status 137", "3", "ended 8"]);
 }
+
+/// A Guest of four CPUs on Hosts with fewer, and with as many: each of its CPUs counts, what they count together is right, and no page
+/// that was taken away is seen by another CPU.
+#[test]
+fn who_has_four_cpus_computes_on_all_of_them() {
+    for smp in [1, 2, 4] {
+        let input = "primes 600000\nforget 50\nhammer 5 1000 9\nexit 6\n";
+        let ran = in_vm(
+            &format!("processes-four-on-{smp}"),
+            Machine { cpu: "max", smp },
+            "lguest run --cpus 4 /guests/guest init=/bin/sh",
+            input,
+        );
+        ran.expect_status(6).expect_lines(&[
+            "4 CPUs are at work.",
+            "50 pages were taken away, 0 were seen afterwards",
+            "5 children: all have come to an end",
+        ]);
+        let counted = answer(&ran, "primes 600000");
+        let by_cpu = |cpu| {
+            let begin = format!("CPU {cpu}: ");
+            counted.iter().any(|line| line.starts_with(&begin))
+        };
+        let sum = |line: &&str| line.starts_with("49098 primes below 600000, ");
+        if !counted.iter().any(sum) || !(0..4).all(by_cpu) {
+            ran.fail(format_args!(
+                "expected four CPUs to count right: {counted:?}\n"
+            ));
+        }
+    }
+}
+
+/// One CPU of the Host, and two Guests of four CPUs, all of which have a program that never ends. Who has something to do gets it done, in
+/// the Guest, beside it, and in the Host.
+#[test]
+fn a_guest_cpu_that_spins_starves_nobody() {
+    let script = "spinners() { for n in 1 2 3 4 5; do echo 'spin &'; done; }
+        { spinners; echo 'sleep 3600'; } | lguest run --cpus 4 /guests/guest init=/bin/sh >/dev/null &
+        { spinners; echo 'seq 2000 | sort -n | tail -1'; echo 'primes 50000'; echo 'exit 7'; } |
+            lguest run --cpus 4 /guests/guest init=/bin/sh
+        status=$?
+        seq 2000 | sort -n | tail -1
+        kill $!
+        exit $status";
+    let one = Machine { cpu: "max", smp: 1 };
+    let ran = in_vm("processes-spin-beside", one, script, "");
+    ran.expect_status(7);
+    let sorted = ran.lines.iter().filter(|line| *line == "2000").count();
+    let primes = |line: &String| line.starts_with("5133 primes below 50000, ");
+    if sorted != 2 || !ran.lines.iter().any(primes) {
+        ran.fail(format_args!("expected 2000 twice, and 5133 primes\n"));
+    }
+}
