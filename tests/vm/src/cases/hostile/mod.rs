@@ -13,6 +13,7 @@ mod memory;
 mod privileged;
 mod promise;
 mod random;
+mod reasons;
 mod segments;
 mod stack;
 mod switcher;
@@ -39,6 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
         absent::cases(),
         random::cases(),
         cpus::cases(),
+        reasons::cases(),
     ]
     .into_iter()
     .flatten()
