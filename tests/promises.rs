@@ -99,8 +99,24 @@ fn reasons_in(code: &str) -> BTreeSet<String> {
 /// The names of errnos in a text.
 fn errnos_in(text: &str) -> BTreeSet<&str> {
     const PREFIXES: [&str; 18] = [
-        "EPERM", "ENOENT", "EINTR", "E2BIG", "EBADF", "EAGAIN", "ENOMEM", "EACCES", "EFAULT", "EBUSY",
-        "EEXIST", "ENODEV", "EINVAL", "ENOSPC", "EOPNOTSUPP", "ERESTARTSYS", "ESRCH", "EMFILE",
+        "EPERM",
+        "ENOENT",
+        "EINTR",
+        "E2BIG",
+        "EBADF",
+        "EAGAIN",
+        "ENOMEM",
+        "EACCES",
+        "EFAULT",
+        "EBUSY",
+        "EEXIST",
+        "ENODEV",
+        "EINVAL",
+        "ENOSPC",
+        "EOPNOTSUPP",
+        "ERESTARTSYS",
+        "ESRCH",
+        "EMFILE",
     ];
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| PREFIXES.contains(word)).collect()
@@ -122,7 +138,9 @@ fn fits(reason: &str, death: &str) -> bool {
     for (number, literal) in others.iter().enumerate() {
         let found = match number + 1 == others.len() {
             // The last one ends the death.
-            true => death.ends_with(literal).then_some(death.len() - literal.len()),
+            true => death
+                .ends_with(literal)
+                .then_some(death.len() - literal.len()),
             false => death.find(literal),
         };
         let Some(at) = found else { return false };
@@ -164,7 +182,10 @@ fn every_reason_of_a_death_is_in_the_table() {
         .iter()
         .map(|text| text.matches("kill!(").count() + text.matches("Death::new(").count())
         .sum();
-    assert!(reasons.len() > 40 && places >= reasons.len(), "only {reasons:?}");
+    assert!(
+        reasons.len() > 40 && places >= reasons.len(),
+        "only {reasons:?}"
+    );
 }
 
 #[test]
@@ -197,12 +218,17 @@ fn every_errno_that_a_stop_names_is_in_the_table() {
             .collect();
         let said = text(Path::new("chapters").join(stop));
         for errno in missing(errnos_in(&said), known.iter().copied()) {
-            wrong.push(format!("{stop} names {errno}, and {calls:?} do not have it"));
+            wrong.push(format!(
+                "{stop} names {errno}, and {calls:?} do not have it"
+            ));
         }
     }
     // The table that is for all requests.
     let said = text("chapters/L010-write.md");
-    for (call, errnos) in ERRNOS.iter().filter(|(call, _)| !matches!(*call, "open" | "read")) {
+    for (call, errnos) in ERRNOS
+        .iter()
+        .filter(|(call, _)| !matches!(*call, "open" | "read"))
+    {
         let of_all = errnos_in(&said).into_iter().filter(|errno| match *call {
             // It has no argument.
             "SAVE" => !matches!(*errno, "EFAULT" | "EBUSY"),
@@ -255,7 +281,10 @@ fn the_page_has_the_table_of_errnos() {
     let known: Vec<(String, BTreeSet<String>)> = ERRNOS
         .iter()
         .map(|(call, errnos)| {
-            let errnos = errnos.iter().map(|(errno, _)| (*errno).to_owned()).collect();
+            let errnos = errnos
+                .iter()
+                .map(|(errno, _)| (*errno).to_owned())
+                .collect();
             ((*call).to_owned(), errnos)
         })
         .collect();
@@ -284,7 +313,8 @@ fn every_promise_names_a_test_that_there_is() {
         .expect("the cases can list themselves");
     let cases = String::from_utf8(listed.stdout).expect("names are text");
     let is_case = |name: &str| cases.lines().any(|case| case == name);
-    let is_group = |name: &str| name.ends_with('/') && cases.lines().any(|case| case.starts_with(name));
+    let is_group =
+        |name: &str| name.ends_with('/') && cases.lines().any(|case| case.starts_with(name));
     let is_test = |name: &str| {
         let Some((file, test)) = name.split_once("::") else {
             return false;
@@ -305,10 +335,11 @@ fn every_promise_names_a_test_that_there_is() {
             }
         }
     }
-    let in_tables = REASONS
-        .iter()
-        .map(|(_, shown)| shown)
-        .chain(ERRNOS.iter().flat_map(|(_, errnos)| errnos.iter().map(|(_, shown)| shown)));
+    let in_tables = REASONS.iter().map(|(_, shown)| shown).chain(
+        ERRNOS
+            .iter()
+            .flat_map(|(_, errnos)| errnos.iter().map(|(_, shown)| shown)),
+    );
     for case in in_tables.filter_map(|shown| shown.case()) {
         if !is_case(case) {
             wrong.push(format!("tests/promises names {case}, which is not there"));
@@ -323,16 +354,19 @@ fn the_cases_provoke_what_they_are_named_for() {
         .iter()
         .filter_map(|(reason, shown)| Some((shown.case()?, "death", (*reason).to_owned())));
     let answers = ERRNOS.iter().flat_map(|(call, errnos)| {
-        errnos
-            .iter()
-            .filter_map(move |(errno, shown)| Some((shown.case()?, "errno", format!("{call} {errno}"))))
+        errnos.iter().filter_map(move |(errno, shown)| {
+            Some((shown.case()?, "errno", format!("{call} {errno}")))
+        })
     });
     let wanted: Vec<(&str, &str, String)> = deaths.chain(answers).collect();
     let cases: BTreeSet<&str> = wanted.iter().map(|(case, ..)| *case).collect();
     let filters = cases.iter().copied().collect::<Vec<_>>().join(" ");
     let ran = common::in_vm(
         "promises",
-        Machine { cpu: "max,-la57", smp: 2 },
+        Machine {
+            cpu: "max,-la57",
+            smp: 2,
+        },
         &format!("LGUEST_KO=/modules/lguest.ko ./vmtests --exact --witness {filters}"),
         "",
     );
@@ -348,12 +382,13 @@ fn the_cases_provoke_what_they_are_named_for() {
     let mut wrong = Vec::new();
     for (case, kind, what) in &wanted {
         let saw = seen.get(case).map(Vec::as_slice).unwrap_or_default();
-        let shows = saw.iter().filter_map(|saw| saw.strip_prefix(kind)?.strip_prefix(' ')).any(|saw| {
-            match *kind {
+        let shows = saw
+            .iter()
+            .filter_map(|saw| saw.strip_prefix(kind)?.strip_prefix(' '))
+            .any(|saw| match *kind {
                 "death" => fits(what, saw),
                 _ => saw == what,
-            }
-        });
+            });
         if !shows {
             wrong.push(format!("{case} does not show {kind} {what:?}, but {saw:?}"));
         }
@@ -367,7 +402,9 @@ fn the_cases_provoke_what_they_are_named_for() {
 #[test]
 fn what_nobody_shows_has_a_reason() {
     let reasons = REASONS.iter().map(|(_, shown)| *shown);
-    let errnos = ERRNOS.iter().flat_map(|(_, errnos)| errnos.iter().map(|(_, shown)| *shown));
+    let errnos = ERRNOS
+        .iter()
+        .flat_map(|(_, errnos)| errnos.iter().map(|(_, shown)| *shown));
     let unseen: Vec<&str> = reasons
         .chain(errnos)
         .filter_map(|shown| match shown {
@@ -375,7 +412,10 @@ fn what_nobody_shows_has_a_reason() {
             Shown::By(_) => None,
         })
         .collect();
-    assert!(unseen.iter().all(|why| why.split(' ').count() > 4), "{unseen:?}");
+    assert!(
+        unseen.iter().all(|why| why.split(' ').count() > 4),
+        "{unseen:?}"
+    );
     assert_eq!(unseen.len(), UNSEEN, "what nobody shows: {unseen:#?}");
 }
 
@@ -396,8 +436,14 @@ fn these_tests_would_notice() {
         errnos_in("`EFAULT`, ok_or(EINVAL) EFAULTY"),
         BTreeSet::from(["EFAULT", "EINVAL"])
     );
-    assert!(fits("bad {} address {:#x} len 8", "bad read address 0x1 len 8"));
-    assert!(!fits("bad page table entry {:#x}", "bad page table entry: frame 0x1 is beyond the limit"));
+    assert!(fits(
+        "bad {} address {:#x} len 8",
+        "bad read address 0x1 len 8"
+    ));
+    assert!(!fits(
+        "bad page table entry {:#x}",
+        "bad page table entry: frame 0x1 is beyond the limit"
+    ));
     assert!(fits("already", "already") && !fits("already", "already so"));
     assert!(fits("trap {} at {:#x} ({:#x})", "trap 1 at 0x2 (0x3)"));
     let table = "\n## One\n\n| a | b |\n|---|---|\n| x | `y` and `z/` |\n\n## Two\n";

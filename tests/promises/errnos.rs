@@ -28,7 +28,10 @@ pub const ERRNOS: &[(&str, &[(&str, Shown)])] = &[
         "GETDMA",
         &[
             ("EFAULT", By("errno/getdma/argument-unreadable")),
-            ("EINVAL", By("errno/getdma/not-initialised-dead-or-not-ours")),
+            (
+                "EINVAL",
+                By("errno/getdma/not-initialised-dead-or-not-ours"),
+            ),
             ("ENOENT", By("errno/getdma/nothing-bound")),
             ("EPERM", By("errno/getdma/not-initialised-dead-or-not-ours")),
             ("EINTR", By("errno/getdma/signal")),
@@ -99,7 +102,9 @@ pub const ERRNOS: &[(&str, &[(&str, Shown)])] = &[
             ("EINTR", By("errno/read/signal")),
             (
                 "ENOMEM",
-                Unseen("the Guest died when Linux had not even a few bytes of its reserve for the reason"),
+                Unseen(
+                    "the Guest died when Linux had not even a few bytes of its reserve for the reason",
+                ),
             ),
         ],
     ),

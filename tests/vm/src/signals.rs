@@ -162,5 +162,7 @@ pub fn interrupts(
         // From the call's beginning to its end, as long as it may take, and from its beginning again.
         shot.delay = STEP + (shot.delay + STEP) % (400 * STEP);
     }
-    Err(format!("no signal ended {what} with {errno:?} in two minutes"))
+    Err(format!(
+        "no signal ended {what} with {errno:?} in two minutes"
+    ))
 }

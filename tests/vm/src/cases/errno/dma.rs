@@ -137,7 +137,11 @@ pub(super) fn cases() -> Vec<Case> {
             })?;
             refused("GETDMA", answer, EINTR)?;
             absent.bring()?;
-            granted("GETDMA, once more", guest.device().get_dma(KEY), DMA as usize)
+            granted(
+                "GETDMA, once more",
+                guest.device().get_dma(KEY),
+                DMA as usize,
+            )
         })
         .needing([Need::USERFAULTFD]),
         Case::new("errno/getdma/unbound", || {

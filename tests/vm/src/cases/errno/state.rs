@@ -75,7 +75,10 @@ fn no_memory() -> Outcome {
     // Linux finds a little now and then although there is nothing left.
     for _ in 0..20 {
         let saved_or_not = group.with_room_for(0, || guest.device().write(&[SAVE]))?;
-        check!(matches!(saved_or_not, Ok(_) | Err(ENOMEM)), "SAVE: {saved_or_not:?}");
+        check!(
+            matches!(saved_or_not, Ok(_) | Err(ENOMEM)),
+            "SAVE: {saved_or_not:?}"
+        );
         times[0] += u32::from(saved_or_not.is_err());
         if let Ok(len) = saved_or_not {
             same("read()", guest.device().read(&mut vec![0; len]), Ok(len))?;

@@ -48,13 +48,17 @@ fn out_of_memory() -> Outcome {
         let old = calls_first(old)?;
         reasons.insert(short_of_memory(&group, room, &old)?);
     }
-    for begin in ["out of memory allocating pte page", "out of memory getting page 0x"] {
+    for begin in [
+        "out of memory allocating pte page",
+        "out of memory getting page 0x",
+    ] {
         check!(
             reasons.iter().any(|reason| reason.starts_with(begin)),
             "nobody died of {begin:?}, but of {reasons:?}"
         );
     }
-    let expected = |reason: &String| reason.starts_with("out of memory ") || reason == "POWEROFF: 0";
+    let expected =
+        |reason: &String| reason.starts_with("out of memory ") || reason == "POWEROFF: 0";
     check!(reasons.iter().all(expected), "{reasons:?}");
     Guest::new(work::SURVIVED).run_to_poweroff(0)
 }
@@ -157,7 +161,10 @@ pub(super) fn cases() -> Vec<Case> {
             "page-directory-entry",
             3,
             MEMORY | pte::TABLE,
-            format!("bad page directory entry {:#x} at level 3", MEMORY | pte::TABLE),
+            format!(
+                "bad page directory entry {:#x} at level 3",
+                MEMORY | pte::TABLE
+            ),
         ),
     ] {
         cases.push(dies(
