@@ -7,10 +7,12 @@ mod common;
 use common::{Machine, in_vm};
 
 /// The parts that depend on the CPU, and few enough that six machines are soon done.
-const PARTS: &str = "errno/ start/ trap/ fault/ irq/ timer/ syscall/ paging/ emulation/ migration/ fpu/ launcher/ module/ \
+const PARTS: &str = "errno/ start/ trap/ fault/ irq/ timer/ syscall/ paging/ emulation/ migration/ fpu/ lent/ launcher/ module/ snapshot/ \
+    cpus/ pair/ promise/ announced/ between/hostile between/copy \
     life/on-all life/killed life/leaves-no-memory-closed \
-    hostile/ring hostile/switcher hostile/top-of hostile/popf hostile/trap-flag hostile/set-stack hostile/loop hostile/storm \
-    -hostile/switcher/jump-all";
+    hostile/ring hostile/reason hostile/switcher hostile/top-of hostile/virtual hostile/stack-sel hostile/descriptor hostile/cpus \
+    hostile/promise hostile/popf hostile/trap-flag hostile/set-stack hostile/loop hostile/storm \
+    -hostile/switcher/jump-all -errno/initialize/no-place";
 
 fn cases_on(name: &str, machine: Machine) {
     let parts = if std::env::var_os("LGUEST_ALL_CASES").is_some() {

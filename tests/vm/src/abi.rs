@@ -9,6 +9,8 @@ pub mod lhreq {
     pub const IRQ: u64 = 2;
     pub const BREAK: u64 = 3;
     pub const EVENTFD: u64 = 4;
+    pub const SAVE: u64 = 5;
+    pub const RESTORE: u64 = 6;
     /// The one flag of INITIALIZE.
     pub const WITHOUT_SMAP: u64 = 1;
 }

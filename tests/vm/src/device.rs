@@ -1,6 +1,7 @@
 //! `/dev/lguest`, as thin as can be: what the kernel answers is what the caller sees.
 
 use crate::abi::lhreq;
+use crate::witness;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -68,7 +69,9 @@ impl Device {
     }
 
     fn try_open_at(path: &str) -> nix::Result<Self> {
-        open(path, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(Self::from_fd)
+        let opened = open(path, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
+        witness::answered(|| "open", &opened);
+        opened.map(Self::from_fd)
     }
 
     /// Takes over an open descriptor.
@@ -99,14 +102,16 @@ impl Device {
 
     /// `write()` from any address whatever.
     pub fn write_at(&self, from: u64, len: usize) -> Answer {
-        let from = from as *const libc::c_void;
+        let (at, from) = (from, from as *const libc::c_void);
         // SAFETY: the kernel checks the range, and only reads it.
-        answer(unsafe {
+        let answer = answer(unsafe {
             match self.cpu {
                 0 => libc::write(self.fd(), from, len),
                 cpu => libc::pwrite(self.fd(), from, len, cpu as libc::off_t),
             }
-        })
+        });
+        witness::answered(|| witness::request(at, len), &answer);
+        answer
     }
 
     /// INITIALIZE.
@@ -156,11 +161,13 @@ impl Device {
     /// Whatever of the range is writable belongs to the caller.
     pub unsafe fn read_at(&self, to: u64, len: usize) -> Answer {
         // SAFETY: as the caller promises.
-        answer(unsafe {
+        let answer = answer(unsafe {
             match self.cpu {
                 0 => libc::read(self.fd(), to as *mut libc::c_void, len),
                 cpu => libc::pread(self.fd(), to as *mut libc::c_void, len, cpu as libc::off_t),
             }
-        })
+        });
+        witness::answered(|| "read", &answer);
+        answer
     }
 }

@@ -365,7 +365,10 @@ pub fn reason(read: impl Fn(&mut [u8]) -> Answer) -> Outcome<String> {
     );
     let text = &text[..len - 1];
     check!(!text.contains(&0), "NUL inside the reason: {text:x?}");
-    String::from_utf8(text.to_vec()).map_err(|_| format!("the reason is not UTF-8: {text:x?}"))
+    let text = std::str::from_utf8(text);
+    let text = text.map_err(|e| format!("the reason is not UTF-8: {e}"))?;
+    crate::witness::died(text);
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Runs inside the Host VM as root and tries `/dev/lguest`, case by case.
 //!
 //! ```text
-//! vmtests [--dangerous] [--list] [--times] [--exact] [--ignore=TEXT] [FILTER...] [-FILTER...]
+//! vmtests [--dangerous] [--list] [--times] [--exact] [--witness] [--ignore=TEXT] [FILTER...] [-FILTER...]
 //! ```
 //!
 //! Prints `ok NAME` or `FAIL NAME: what was expected, what came` for each case whose name contains a FILTER (any case, if there
-//! is none) and no -FILTER; then for how many cases the Host lacks what they need, and `N passed, N failed`. With `--exact` a filter is a whole name. A case fails, too, when the Host's
+//! is none) and no -FILTER; then for how many cases the Host lacks what they need, and `N passed, N failed`. With `--exact` a filter is a whole name. With `--witness` each errno and each death that a case provokes is told before it ([`witness`]). A case fails, too, when the Host's
 //! kernel logs something bad meanwhile; `--ignore` names a text that is not bad today. The exit status is 0 when none failed,
 //! 1 when some did or nothing was run, 2 when it was called wrongly. `LGUEST_KO` names the module's file where it is in no
 //! usual place.
@@ -44,13 +44,14 @@ mod slot;
 mod tables;
 mod victims;
 mod window;
+mod witness;
 
 use harness::Case;
 use needs::Need;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: vmtests [--dangerous] [--list] [--times] [--exact] [--ignore=TEXT] [FILTER...] [-FILTER...]";
+const USAGE: &str = "usage: vmtests [--dangerous] [--list] [--times] [--exact] [--witness] [--ignore=TEXT] [FILTER...] [-FILTER...]";
 
 /// What the command line asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -59,6 +60,7 @@ struct Options {
     list: bool,
     times: bool,
     exact: bool,
+    witness: bool,
     ignored: Vec<String>,
     wanted: Vec<String>,
     unwanted: Vec<String>,
@@ -73,6 +75,7 @@ impl Options {
                 "--list" => options.list = true,
                 "--times" => options.times = true,
                 "--exact" => options.exact = true,
+                "--witness" => options.witness = true,
                 other if other.starts_with("--ignore=") => {
                     options.ignored.push(other["--ignore=".len()..].to_owned())
                 }
@@ -161,11 +164,14 @@ fn main() -> ExitCode {
         cases::all()
     };
     let mut selected: Vec<&Case> = cases.iter().filter(|case| options.selects(case)).collect();
-    let left_out = leave_out(&mut selected);
     if options.list {
         selected.iter().for_each(|case| println!("{}", case.name));
         return ExitCode::SUCCESS;
     }
+    if options.witness {
+        witness::want();
+    }
+    let left_out = leave_out(&mut selected);
     let tally = harness::runner::run_all(selected.into_iter(), options.times, &options.ignored);
     for (need, count) in left_out {
         println!("left out for want of {need}: {count}");

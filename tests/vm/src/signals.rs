@@ -1,9 +1,12 @@
 //! Signals: handlers that only count, and ways to send one to just this thread.
 
+use crate::device::Answer;
 use crate::harness::Outcome;
+use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, gettid};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 static SEEN: AtomicU64 = AtomicU64::new(0);
 
@@ -58,13 +61,11 @@ pub fn send(thread: Pid, signal: Signal) -> Outcome {
     }
 }
 
-/// Sends SIGALRM to the thread that made it, again and again, until dropped.
-pub struct Alarm(libc::timer_t);
+/// Sends SIGALRM to the thread that made it.
+struct Timer(libc::timer_t);
 
-impl Alarm {
-    /// The first after `ms` milliseconds, and then as often: one that comes just before the call that it is to interrupt would
-    /// otherwise be lost.
-    pub fn every(ms: u64) -> Self {
+impl Timer {
+    fn new() -> Self {
         handle(Signal::SIGALRM, false);
         // SAFETY: plain data, all zeroes is valid.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
@@ -78,27 +79,90 @@ impl Alarm {
             0,
             "timer_create"
         );
-        let time = libc::timespec {
-            tv_sec: (ms / 1000) as i64,
-            tv_nsec: (ms % 1000 * 1_000_000) as i64,
+        Self(timer)
+    }
+
+    /// The first signal after so many nanoseconds, 0 being never, and one each `interval`, 0 being no other.
+    fn set(&self, first: u64, interval: u64) {
+        let time = |ns: u64| libc::timespec {
+            tv_sec: (ns / 1_000_000_000) as i64,
+            tv_nsec: (ns % 1_000_000_000) as i64,
         };
         let spec = libc::itimerspec {
-            it_interval: time,
-            it_value: time,
+            it_interval: time(interval),
+            it_value: time(first),
         };
         assert_eq!(
-            // SAFETY: the timer was just made.
-            unsafe { libc::timer_settime(timer, 0, &spec, std::ptr::null_mut()) },
+            // SAFETY: the timer is ours.
+            unsafe { libc::timer_settime(self.0, 0, &spec, std::ptr::null_mut()) },
             0,
             "timer_settime"
         );
-        Self(timer)
     }
 }
 
-impl Drop for Alarm {
+impl Drop for Timer {
     fn drop(&mut self) {
         // SAFETY: the timer is ours.
         unsafe { libc::timer_delete(self.0) };
     }
+}
+
+/// Sends SIGALRM to the thread that made it, again and again, until dropped.
+pub struct Alarm {
+    _timer: Timer,
+}
+
+impl Alarm {
+    /// The first after `ms` milliseconds, and then as often: one that comes just before the call that it is to interrupt would
+    /// otherwise be lost.
+    pub fn every(ms: u64) -> Self {
+        let timer = Timer::new();
+        timer.set(ms * 1_000_000, ms * 1_000_000);
+        Self { _timer: timer }
+    }
+}
+
+/// One signal, which shall come in the middle of a call.
+pub struct Shot {
+    timer: Timer,
+    delay: u64,
+}
+
+impl Shot {
+    /// It is on its way.
+    pub fn fire(&self) {
+        self.timer.set(self.delay, 0);
+    }
+
+    /// It shall not come any more.
+    pub fn over(&self) {
+        self.timer.set(0, 0);
+    }
+}
+
+/// Makes a call again and again, with a signal that comes earlier or later, until it is hit where that ends it with this errno.
+pub fn interrupts(
+    what: &str,
+    errno: Errno,
+    mut call: impl FnMut(&Shot) -> Outcome<Answer>,
+) -> Outcome {
+    const STEP: u64 = 7_000;
+    let mut shot = Shot {
+        timer: Timer::new(),
+        delay: STEP,
+    };
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(120) {
+        match call(&shot)? {
+            Err(e) if e == errno => return Ok(()),
+            Err(e) => return Err(format!("{what}: expected {errno:?} or success, got {e:?}")),
+            Ok(_) => {}
+        }
+        // From the call's beginning to its end, as long as it may take, and from its beginning again.
+        shot.delay = STEP + (shot.delay + STEP) % (400 * STEP);
+    }
+    Err(format!(
+        "no signal ended {what} with {errno:?} in two minutes"
+    ))
 }

@@ -1,15 +1,13 @@
 //! SAVE and RESTORE: a CPU's state is given out, and believed no more than a hypercall.
 
 use crate::abi::hc;
+use crate::abi::lhreq::{RESTORE, SAVE};
 use crate::blobs::work;
 use crate::guest::{Event, Guest};
 use crate::harness::{Case, Outcome, check, refused, same};
 use crate::layout::*;
 use crate::signals;
 use nix::errno::Errno::{self, E2BIG, EBUSY, EINVAL, EOPNOTSUPP, EPERM};
-
-const SAVE: u64 = 5;
-const RESTORE: u64 = 6;
 
 /// Words at which parts of a state begin.
 const IDENTITY: usize = 1;

@@ -2,12 +2,18 @@
 
 use super::ready;
 use crate::abi::{hc, lhreq};
+use crate::absent::Absent;
 use crate::blobs::work;
+use crate::device::Device;
 use crate::guest::{Event, Guest};
 use crate::harness::{Case, Outcome, granted, refused, same};
 use crate::layout::*;
+use crate::needs::Need;
 use crate::ram::Edge;
-use nix::errno::Errno::{EFAULT, ENOENT};
+use crate::signals;
+use nix::errno::Errno::{EFAULT, EINTR, EINVAL, ENOENT, EPERM};
+use nix::sys::signal::Signal;
+use nix::unistd::gettid;
 
 /// The key to which [`bound`] binds.
 const KEY: u64 = 0x12_3454;
@@ -109,6 +115,35 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
+        Case::new("errno/getdma/not-initialised-dead-or-not-ours", || {
+            refused("not initialised", Device::open().get_dma(KEY), EINVAL)?;
+            refused("dead", super::dead()?.device().get_dma(KEY), ENOENT)?;
+            let guest = ready()?;
+            let stranger = |_| refused("a child's", guest.device().get_dma(KEY), EPERM);
+            super::owner::in_fork(stranger)
+        }),
+        Case::new("errno/getdma/signal", || {
+            // The list is on a page that does not come.
+            signals::handle(Signal::SIGUSR1, false);
+            let (guest, waits) = (bound(1)?, gettid());
+            let absent = Absent::pages(&guest.ram, DMA, 1)?;
+            let answer = std::thread::scope(|s| {
+                let other = s.spawn(|| {
+                    absent.wait_until_wanted()?;
+                    signals::send(waits, Signal::SIGUSR1)
+                });
+                let answer = guest.device().get_dma(KEY);
+                other.join().expect("no panic").map(|()| answer)
+            })?;
+            refused("GETDMA", answer, EINTR)?;
+            absent.bring()?;
+            granted(
+                "GETDMA, once more",
+                guest.device().get_dma(KEY),
+                DMA as usize,
+            )
+        })
+        .needing([Need::USERFAULTFD]),
         Case::new("errno/getdma/unbound", || {
             let mut guest = Guest::new(work::SEND);
             guest.dma(DMA, &[(BUFFER, 64)]);

@@ -3,7 +3,7 @@
 use super::ready;
 use crate::abi::{hc, lhreq};
 use crate::blobs::work;
-use crate::device::Answer;
+use crate::device::{Answer, Device};
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, granted, refused, same};
 use nix::errno::Errno::{EBADF, EEXIST, EFAULT, EINVAL, ENOENT, ENOSPC, EPERM};
@@ -74,6 +74,11 @@ pub(super) fn cases() -> Vec<Case> {
             granted("no more for key 5", listen(&guest, 5, NOBODY), 24)?;
             refused("still no more", listen(&guest, 5, NOBODY), ENOENT)?;
             granted("room again", listen_with(&guest, 32, &eventfd), 24)
+        }),
+        Case::new("errno/eventfd/not-initialised-or-dead", || {
+            let words = [lhreq::EVENTFD, KEY, 0];
+            refused("not initialised", Device::open().write(&words), EINVAL)?;
+            refused("dead", super::dead()?.device().write(&words), ENOENT)
         }),
         Case::new("errno/eventfd/of-another-thread", || {
             let (guest, eventfd) = (ready()?, eventfd());

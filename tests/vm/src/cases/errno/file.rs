@@ -23,7 +23,11 @@ fn closed_without_rights(give_up: impl Fn() -> Outcome) -> Outcome {
     let device = std::fs::metadata(PATH).map_err(|e| e.to_string())?.rdev();
     mknod(node, SFlag::S_IFCHR, Mode::empty(), device).map_err(|e| e.to_string())?;
     std::fs::set_permissions(node, Permissions::from_mode(0o666)).map_err(|e| e.to_string())?;
-    let opened = || open(node, OFlag::O_RDWR, Mode::empty()).map(drop);
+    let opened = || {
+        let opened = open(node, OFlag::O_RDWR, Mode::empty()).map(drop);
+        crate::witness::answered(|| "open", &opened);
+        opened
+    };
     check!(opened().is_ok(), "root cannot open {node}");
     give_up()?;
     refused("open", opened(), Errno::EPERM)

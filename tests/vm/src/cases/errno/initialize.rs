@@ -3,12 +3,15 @@
 use super::{dead, ready};
 use crate::abi::{SWITCHER_4LEVEL, SWITCHER_5LEVEL, lhreq};
 use crate::blobs::work;
+use crate::cgroup::{Group, QuietConsole};
 use crate::device::{Device, Init};
 use crate::guest::Guest;
-use crate::harness::{Case, Outcome, granted, refused};
+use crate::harness::{Case, Outcome, check, granted, refused};
 use crate::layout::PAGE;
+use crate::needs::Need;
 use crate::ram::{Edge, Ram};
-use nix::errno::Errno::{EBUSY, EFAULT, EINVAL, ENOENT};
+use crate::signals;
+use nix::errno::Errno::{EBUSY, EFAULT, EINTR, EINVAL, ENOENT, ENOMEM, ENOSPC};
 
 /// Each of the bad arguments is refused with EINVAL; the good ones still work on the same file afterwards.
 fn bad(
@@ -293,7 +296,76 @@ pub(super) fn cases() -> Vec<Case> {
             }
         }),
         Case::new("errno/initialize/many-guests-at-once", many),
+        Case::slow("errno/initialize/no-place", no_place),
+        Case::slow("errno/initialize/signal", || {
+            let guest = Guest::new(work::SURVIVED);
+            signals::interrupts("INITIALIZE", EINTR, |shot| {
+                let device = Device::open();
+                shot.fire();
+                let answer = device.initialize(&guest.init);
+                shot.over();
+                if answer == Err(EINTR) {
+                    granted("INITIALIZE, once more", device.initialize(&guest.init), 48)?;
+                }
+                Ok(answer)
+            })
+        }),
+        Case {
+            tolerates: &["Call Trace"],
+            ..Case::slow("errno/initialize/no-memory", no_memory)
+        }
+        .needing([Need::MEMORY_GROUPS]),
     ]
+}
+
+/// A Host has 512 places for CPUs of Guests. Whoever comes when all are taken hears so, and can come again.
+fn no_place() -> Outcome {
+    let guest = || {
+        let mut guest = Guest::new(work::SURVIVED);
+        guest.cpus = 64;
+        guest.boot().map(drop)?;
+        Ok::<_, String>(guest)
+    };
+    let mut guests: Vec<Guest> = Vec::new();
+    for _ in 0..8 {
+        let guest = guest()?;
+        for cpu in 1..64 {
+            let answer = guest.device().of_cpu(cpu).take_cpu();
+            granted(&format!("INITIALIZE at {cpu}"), answer, 8)?;
+        }
+        guests.push(guest);
+    }
+    let (device, init) = (Device::open(), guests[0].init);
+    refused("one too many", device.initialize(&init), ENOSPC)?;
+    refused("again", device.initialize(&init), ENOSPC)?;
+    guests.pop();
+    granted("when there is room", device.initialize(&init), 48)?;
+    guests[0].powered_off(&guests[0].finish()?, 0)
+}
+
+/// Wherever the memory ends while a Guest is made, nothing is made, and the same request is granted when there is some.
+fn no_memory() -> Outcome {
+    let (group, _quiet) = (Group::without_killer()?, QuietConsole::new());
+    let guest = Guest::new(work::SURVIVED);
+    let mut times = 0;
+    // Once with memory, so that all of this program that is needed is there.
+    let first = Device::open().initialize(&guest.init);
+    granted("INITIALIZE", first, 48)?;
+    for room in (0..160 << 10).step_by(8 << 10) {
+        let device = Device::open();
+        let answer = group.with_room_for(room, || device.initialize(&guest.init))?;
+        check!(
+            matches!(answer, Ok(48) | Err(ENOMEM)),
+            "with room for {room} bytes: {answer:?}"
+        );
+        if answer.is_err() {
+            granted("with more room", device.initialize(&guest.init), 48)?;
+            times += 1;
+        }
+    }
+    check!(times > 2, "it was refused {times} times");
+    let mut good = Guest::new(work::SURVIVED);
+    good.run_to_poweroff(0)
 }
 
 /// Forty guests of one thread, taking turns.

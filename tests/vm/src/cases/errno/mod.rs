@@ -8,6 +8,7 @@ mod file;
 mod initialize;
 mod owner;
 mod read;
+mod state;
 mod write;
 
 use crate::blobs::work;
@@ -27,6 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
         read::cases(),
         file::cases(),
         cpus::cases(),
+        state::cases(),
     ]
     .into_iter()
     .flatten()

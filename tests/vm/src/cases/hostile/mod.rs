@@ -12,6 +12,7 @@ mod loops;
 mod memory;
 mod privileged;
 mod promise;
+mod reasons;
 mod segments;
 mod stack;
 mod switcher;
@@ -37,6 +38,7 @@ pub(super) fn cases() -> Vec<Case> {
         loops::cases(),
         absent::cases(),
         cpus::cases(),
+        reasons::cases(),
     ]
     .into_iter()
     .flatten()
