@@ -212,9 +212,9 @@ pub fn module_file() -> Outcome<String> {
         .ok_or_else(|| "cannot find lguest.ko: say where it is in LGUEST_KO".to_owned())
 }
 
-/// Whether a thread of this process sleeps, interruptibly.
+/// Whether a thread sleeps, interruptibly.
 pub fn sleeps(thread: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    let stat = fs::read_to_string(format!("/proc/{thread}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")
         .is_some_and(|(_, rest)| rest.starts_with('S'))
 }

@@ -1,7 +1,8 @@
 //! What the Launcher gives up before its Guest runs. The cases look at it from outside, and make one of its threads misbehave: a
 //! tracer puts a system call of its own into a thread that waits in `read()`.
 
-use crate::harness::{Case, Outcome, check, same};
+use crate::harness::{Case, Outcome, check, same, wait_until};
+use crate::host;
 use crate::labs::{guest, launcher};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -99,6 +100,8 @@ fn inject(
         let what = what.to_owned();
         move |error: nix::Error| format!("{what}: {error}")
     };
+    // It has printed, and is perhaps not back in `read()` yet.
+    wait_until("it waits", || host::sleeps(pid))?;
     ptrace::seize(pid, options).map_err(failed("seize"))?;
     ptrace::interrupt(pid).map_err(failed("interrupt"))?;
     match waitpid(pid, Some(WaitPidFlag::__WALL)).map_err(failed("wait"))? {

@@ -134,16 +134,19 @@ pub(super) fn cases() -> Vec<Case> {
             run(&twin)?;
             stop(&twin)
         }),
-        Case::new("snapshot/tables-to-begin-with-that-are-outside-are-refused", || {
-            let guest = ticked()?;
-            let mut state = save(&guest)?;
-            state[ORDER] = 1;
-            let twin = twin(&guest)?;
-            state[ORDER + 3] = 1 << 40;
-            refused("RESTORE", restore(&twin, &state), EINVAL)?;
-            state[ORDER + 3] = 0;
-            same("RESTORE", restore(&twin, &state), Ok(8 + 8 * state.len()))
-        }),
+        Case::new(
+            "snapshot/tables-to-begin-with-that-are-outside-are-refused",
+            || {
+                let guest = ticked()?;
+                let mut state = save(&guest)?;
+                state[ORDER] = 1;
+                let twin = twin(&guest)?;
+                state[ORDER + 3] = 1 << 40;
+                refused("RESTORE", restore(&twin, &state), EINVAL)?;
+                state[ORDER + 3] = 0;
+                same("RESTORE", restore(&twin, &state), Ok(8 + 8 * state.len()))
+            },
+        ),
         Case::new("snapshot/only-before-it-begins", || {
             let guest = ticked()?;
             let state = save(&guest)?;

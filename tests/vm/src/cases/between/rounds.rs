@@ -64,10 +64,7 @@ fn talk(rounds: u64, shared: Shared, pairs: &[(u64, u64)]) -> Outcome {
 /// While a call sends, and waits for a page of its own guest, another is put into the ring: each sends its own, once.
 fn ring_while_sending() -> Outcome {
     let shared = Arc::new(Shared::new(1)?);
-    let receiver = receiver(
-        &shared,
-        &[vec![(BUFFER, 64)], vec![(BUFFER + 64, 64)]],
-    )?;
+    let receiver = receiver(&shared, &[vec![(BUFFER, 64)], vec![(BUFFER + 64, 64)]])?;
     let mut guest = sender(&shared, &[(FREE, 5)])?;
     let second = DMA + dma::SIZE;
     guest.dma(second, &[(BUFFER, 7)]);
