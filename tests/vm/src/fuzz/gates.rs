@@ -114,7 +114,10 @@ pub fn round(dice: &mut Dice) -> Outcome {
                 stack(dice),
                 dice.below(4),
             ]),
-            6 => program.call([hc::SET_SYSCALL, address(dice), 0, 0]),
+            6 => {
+                program.call([hc::SET_SYSCALL, address(dice), 0, 0]);
+                program.user(0);
+            }
             7..10 => program.user(dice.word() & 0x24_0cd5),
             10 => program.iret(
                 selector(dice),

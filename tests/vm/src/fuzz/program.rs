@@ -399,27 +399,44 @@ pub fn descriptor(dice: &mut Dice) -> u64 {
     }
 }
 
-/// Lists of pieces in the guest's memory, some of which lead out of it.
+/// Lists of pieces in the guest's memory; some of them, in one guest of two, lead out of it.
 pub fn lists(guest: &Guest, dice: &mut Dice) {
+    let rare = dice.pick(&[1000, 40]);
     for number in 0..20 {
-        let pieces: Vec<(u64, u16)> = (0..dice.below(17)).map(|_| piece(dice)).collect();
+        let mut pieces: Vec<(u64, u16)> = (0..dice.below(17)).map(|_| piece(dice)).collect();
+        for piece in &mut pieces {
+            if dice.one_in(rare) {
+                *piece = bad_piece(dice);
+            }
+        }
         guest.dma(DMA + 168 * number, &pieces);
         if dice.one_in(4) {
-            guest.ram.set_word32(DMA + 168 * number, dice.word() as u32);
+            let used = dice.word() as u32;
+            guest.ram.set_word32(DMA + 168 * number, used);
         }
     }
 }
 
-/// A piece for a list.
+/// A piece for a list, which is rarely bad.
 pub fn piece(dice: &mut Dice) -> (u64, u16) {
     let page = PLAYGROUND + dice.below(64) * PAGE;
     let from = dice.below(PAGE);
-    let good = (page + from, 1 + dice.below(PAGE - from) as u16);
+    let len = 1 + dice.below(PAGE - from) as u16;
     match dice.below(400) {
-        0 => (dice.nasty(), good.1),
-        1 => (good.0, dice.word() as u16),
-        2 => (MEMORY - dice.below(64), dice.below(128) as u16),
-        3..20 => (good.0, 0),
-        _ => good,
+        0 => bad_piece(dice),
+        1..20 => (page + from, 0),
+        _ => (page + from, len),
+    }
+}
+
+/// A piece that leads out of the guest's memory, or out of a page, or nearly.
+fn bad_piece(dice: &mut Dice) -> (u64, u16) {
+    let len = 1 + dice.below(16) as u16;
+    match dice.below(4) {
+        // Inside of a page, as that is looked at as well.
+        0 => (dice.nasty() & !0x1f, len),
+        1 => (MEMORY - dice.below(32), len),
+        2 => (MEMORY + PAGE * dice.below(1 << 20), len),
+        _ => (PLAYGROUND + dice.below(PAGE), dice.word() as u16),
     }
 }

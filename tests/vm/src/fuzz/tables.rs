@@ -123,7 +123,7 @@ pub fn round(dice: &mut Dice) -> Outcome {
     for window in WINDOWS.iter().take(2) {
         guest.ram.set_word(
             TABLES + 8 * index(*window, 4),
-            SPARE + PAGE * dice.below(SPARES) | pte::TABLE,
+            (SPARE + PAGE * dice.below(SPARES)) | pte::TABLE,
         );
     }
     let thief = dice.one_in(4);
