@@ -93,6 +93,6 @@ pub fn round(dice: &mut Dice) -> Outcome {
             *place = Some(member(dice, own, &shared)?);
         }
     }
-    let left = members.iter().flatten().flatten();
-    left.map(|(walled, _)| walled.stands()).collect()
+    let mut left = members.iter().flatten().flatten();
+    left.try_for_each(|(walled, _)| walled.stands())
 }

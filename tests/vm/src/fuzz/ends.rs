@@ -93,6 +93,11 @@ pub fn is_known(reason: &str) -> Outcome {
     Ok(())
 }
 
+/// How many have come up.
+pub fn kinds() -> usize {
+    SEEN.iter().filter(|count| count.load(Relaxed) > 0).count()
+}
+
 /// Which ends have come up so far, the most frequent first. A fuzzer that always ends in the same way tries little.
 pub fn so_far() -> String {
     let mut seen: Vec<(u64, &str)> = SEEN

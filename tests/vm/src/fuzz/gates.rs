@@ -40,13 +40,13 @@ fn selector(dice: &mut Dice) -> u64 {
 
 /// An address that a guest might want to be at, or must not.
 fn address(dice: &mut Dice) -> u64 {
-    match dice.below(8) {
+    match dice.below(64) {
         0 => dice.nasty(),
         1 => SWITCHER_4LEVEL + dice.below(4 << 20),
         2 => SWITCHER_5LEVEL + dice.below(4 << 20),
-        3 => USER_VA,
-        4 => va(BODY + dice.below(64)),
-        5 => kit::SYSCALL_ENTRY,
+        3..8 => USER_VA,
+        8..16 => va(BODY + dice.below(64)),
+        16..24 => kit::SYSCALL_ENTRY,
         _ => kit::stub(dice.below(64)),
     }
 }
@@ -79,7 +79,7 @@ fn msr(dice: &mut Dice) -> u64 {
 
 pub fn round(dice: &mut Dice) -> Outcome {
     let mut program = Program::default();
-    for _ in 0..10 + dice.below(50) {
+    for _ in 0..20 + dice.below(100) {
         match dice.below(20) {
             0..3 => {
                 let vector = if dice.one_in(4) {
@@ -87,7 +87,12 @@ pub fn round(dice: &mut Dice) -> Outcome {
                 } else {
                     dice.below(0x82)
                 };
-                let kind = dice.pick(&[0xe, 0xf, 0xe, 0xf, 0xe, dice.clone().below(16)]);
+                let good = dice.pick(&[0xe, 0xf]);
+                let kind = if dice.one_in(100) {
+                    dice.below(16)
+                } else {
+                    good
+                };
                 let (low, high) = crate::guest::gate(address(dice), kind, dice.below(4));
                 // Its selector, its stack and the bits that must be nothing, too.
                 let low = if dice.one_in(8) {
@@ -97,14 +102,22 @@ pub fn round(dice: &mut Dice) -> Outcome {
                 };
                 program.call([hc::LOAD_IDT_ENTRY, vector, low, high]);
             }
-            3 | 4 => program.call([hc::SET_DESCRIPTOR, dice.below(17), descriptor(dice), 0]),
+            3 | 4 => program.call([
+                hc::SET_DESCRIPTOR,
+                dice.below(16) + dice.below(100) / 99,
+                descriptor(dice),
+                0,
+            ]),
             5 => program.call([
                 hc::SET_STACK,
                 dice.mostly(sel::KERNEL_DS, 8),
                 stack(dice),
                 dice.below(4),
             ]),
-            6 => program.call([hc::SET_SYSCALL, address(dice), 0, 0]),
+            6 => {
+                program.call([hc::SET_SYSCALL, address(dice), 0, 0]);
+                program.user(0);
+            }
             7..10 => program.user(dice.word() & 0x24_0cd5),
             10 => program.iret(
                 selector(dice),

@@ -10,14 +10,16 @@ use crate::layout::*;
 
 pub fn round(dice: &mut Dice) -> Outcome {
     let mut program = Program::default();
-    for _ in 0..10 + dice.below(60) {
+    for _ in 0..20 + dice.below(200) {
         match dice.below(16) {
             0 => program.in_ring(dice.below(data::RING_SIZE), hypercall(dice)),
             1 => program.interrupts(!dice.one_in(4)),
             2 => program.user(dice.word() & 0xcd5),
             3 => program.load(dice.nasty()),
             // A page of its own behind the Host's back: what it says of the ring, of interrupts, of the time.
-            4 => program.store(va(DATA + 8 * dice.below(data::SIZE / 8)), dice.nasty()),
+            4 if dice.one_in(4) => {
+                program.store(va(DATA + 8 * dice.below(data::SIZE / 8)), dice.nasty());
+            }
             _ => program.call(hypercall(dice)),
         }
     }
@@ -27,7 +29,8 @@ pub fn round(dice: &mut Dice) -> Outcome {
     let mut walled = program.guest(dice);
     let guest = &mut walled.guest;
     guest.user(work::USER_BACK);
-    guest.cpus = 1 + 3 * dice.below(2);
+    // Nobody runs the others.
+    guest.cpus = 4;
     lists(guest, dice);
     // Before the body begins.
     for slot in 0..data::RING_SIZE {

@@ -313,12 +313,12 @@ impl Walled {
 
 /// A hypercall, mostly with arguments that are good.
 pub fn hypercall(dice: &mut Dice) -> [u64; 4] {
-    const BAD: u64 = 24;
+    const BAD: u64 = 200;
     let page = |dice: &mut Dice| PLAYGROUND + dice.below(64) * PAGE;
     let tables = TABLES + PAGE * dice.below(5);
-    let number = match dice.below(64) {
+    let number = match dice.below(400) {
         0 => dice.nasty(),
-        1 => dice.below(32),
+        1..4 => dice.below(32),
         _ => dice.pick(&[
             hc::FLUSH_ASYNC,
             hc::NEW_PGTABLE,
@@ -348,7 +348,12 @@ pub fn hypercall(dice: &mut Dice) -> [u64; 4] {
         hc::FLUSH_TLB => [dice.below(2), 0, 0],
         hc::LOAD_IDT_ENTRY => {
             let vector = dice.below(64);
-            let kind = dice.pick(&[0xe, 0xe, 0xf, 0xf, 0, 5, 0xc]);
+            let good = dice.pick(&[0xe, 0xf]);
+            let kind = if dice.one_in(100) {
+                dice.below(16)
+            } else {
+                good
+            };
             let handler = crate::blobs::kit::stub(dice.below(64));
             let handler = dice.mostly(handler, BAD);
             let (low, high) = crate::guest::gate(handler, kind, dice.below(4));
@@ -388,33 +393,50 @@ pub fn descriptor(dice: &mut Dice) -> u64 {
     ];
     let good = dice.pick(&GOOD);
     match dice.below(8) {
-        0 => good ^ 1 << dice.below(64),
-        1 => dice.word(),
+        0 if dice.one_in(4) => good ^ 1 << dice.below(64),
+        1 if dice.one_in(16) => dice.word(),
         _ => good,
     }
 }
 
-/// Lists of pieces in the guest's memory, some of which lead out of it.
+/// Lists of pieces in the guest's memory; some of them, in one guest of two, lead out of it.
 pub fn lists(guest: &Guest, dice: &mut Dice) {
+    let rare = dice.pick(&[1000, 40]);
     for number in 0..20 {
-        let pieces: Vec<(u64, u16)> = (0..dice.below(17)).map(|_| piece(dice)).collect();
+        let mut pieces: Vec<(u64, u16)> = (0..dice.below(17)).map(|_| piece(dice)).collect();
+        for piece in &mut pieces {
+            if dice.one_in(rare) {
+                *piece = bad_piece(dice);
+            }
+        }
         guest.dma(DMA + 168 * number, &pieces);
         if dice.one_in(4) {
-            guest.ram.set_word32(DMA + 168 * number, dice.word() as u32);
+            let used = dice.word() as u32;
+            guest.ram.set_word32(DMA + 168 * number, used);
         }
     }
 }
 
-/// A piece for a list.
+/// A piece for a list, which is rarely bad.
 pub fn piece(dice: &mut Dice) -> (u64, u16) {
     let page = PLAYGROUND + dice.below(64) * PAGE;
     let from = dice.below(PAGE);
-    let good = (page + from, 1 + dice.below(PAGE - from) as u16);
-    match dice.below(40) {
-        0 => (dice.nasty(), good.1),
-        1 => (good.0, dice.word() as u16),
-        2 => (MEMORY - dice.below(64), dice.below(128) as u16),
-        3 => (good.0, 0),
-        _ => good,
+    let len = 1 + dice.below(PAGE - from) as u16;
+    match dice.below(400) {
+        0 => bad_piece(dice),
+        1..20 => (page + from, 0),
+        _ => (page + from, len),
+    }
+}
+
+/// A piece that leads out of the guest's memory, or out of a page, or nearly.
+fn bad_piece(dice: &mut Dice) -> (u64, u16) {
+    let len = 1 + dice.below(16) as u16;
+    match dice.below(4) {
+        // Inside of a page, as that is looked at as well.
+        0 => (dice.nasty() & !0x1f, len),
+        1 => (MEMORY - dice.below(32), len),
+        2 => (MEMORY + PAGE * dice.below(1 << 20), len),
+        _ => (PLAYGROUND + dice.below(PAGE), dice.word() as u16),
     }
 }

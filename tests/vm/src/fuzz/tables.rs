@@ -10,22 +10,28 @@ use crate::layout::*;
 use crate::tables::{index, pte};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-/// Where the guest's tables lead, and it looks: the slots of its top level.
+/// Where the guest looks: two slots of its top level that lead to spare tables, and two places beside its own memory.
 const WINDOWS: [u64; 4] = [
     0,
-    0x40_0000_0000,
+    0x80_0000_0000,
     0xffff_ff80_0000_0000,
-    0xffff_ffff_0000_0000,
+    0xffff_ffff_8040_0000,
 ];
 /// Tables that no table leads to at first, to be put in or to be loaded.
 const SPARE: u64 = TABLES + 8 * PAGE;
 const SPARES: u64 = 8;
 
-/// Some table.
-fn table(dice: &mut Dice) -> u64 {
-    match dice.below(4) {
-        0 => TABLES + PAGE * dice.below(6),
-        _ => SPARE + PAGE * dice.below(SPARES),
+/// A place in some table: a spare one's, or one of the guest's own. There it mostly leaves alone what it lives by.
+fn place(dice: &mut Dice) -> (u64, u64) {
+    let slot = dice.below(8);
+    match dice.below(256) {
+        0 => (TABLES + PAGE * dice.below(8), dice.below(512)),
+        1..12 => (TABLES, slot),
+        12..24 => (TABLES + PAGE, slot),
+        24..36 => (TABLES + 2 * PAGE, 2 + slot),
+        36..48 => (TABLES + 4 * PAGE, dice.below(512)),
+        48..64 => (TABLES + PAGE * (5 + dice.below(3)), slot),
+        _ => (SPARE + PAGE * dice.below(SPARES), slot),
     }
 }
 
@@ -37,7 +43,7 @@ fn entry(dice: &mut Dice) -> u64 {
         2 | 3 => PLAYGROUND + PAGE * dice.below(256),
         4 => BODY,
         5..9 => PLAYGROUND + PAGE * dice.below(16),
-        _ => table(dice),
+        _ => place(dice).0,
     };
     let rights = match dice.below(8) {
         0 => dice.word() & (0xfff | pte::NX),
@@ -55,7 +61,8 @@ fn address(dice: &mut Dice) -> u64 {
     let page = dice.below(8) << 12 | dice.below(8) << 21 | dice.below(8) << 30;
     match dice.below(8) {
         0 => va(PLAYGROUND + PAGE * dice.below(64)),
-        1 => dice.nasty(),
+        1 => va(MEMORY / 2 + PAGE * dice.below(2048)),
+        2 if dice.one_in(4) => dice.nasty(),
         _ => dice.pick(&WINDOWS).wrapping_add(page),
     }
 }
@@ -66,20 +73,25 @@ pub fn round(dice: &mut Dice) -> Outcome {
         program.call([hc::PROMISE, 1, va(DATA), 0]);
     }
     for _ in 0..20 + dice.below(100) {
-        let (table, slot) = (table(dice), dice.below(8));
+        let (table, slot) = place(dice);
         let at = address(dice);
         match dice.below(16) {
             0..4 => program.store(va(table + 8 * slot), entry(dice)),
             4 => {
                 // As a kernel does it: the entry, then the word.
                 program.store(va(table + 8 * slot), entry(dice));
-                program.call([hc::SET_ENTRY, table, slot, 0]);
+                program.call([hc::SET_ENTRY, dice.mostly(table, 64), slot, 0]);
             }
             5 => {
                 let value = entry(dice);
-                program.call([hc::SET_PTE, dice.mostly(TABLES, 8), at, value]);
+                program.call([hc::SET_PTE, dice.mostly(TABLES, 64), at, value]);
             }
-            6 => program.call([hc::SET_TABLE, dice.mostly(TABLES, 8), at, 2 + dice.below(3)]),
+            6 => program.call([
+                hc::SET_TABLE,
+                dice.mostly(TABLES, 64),
+                at,
+                2 + dice.below(3),
+            ]),
             7 => program.forget(at),
             8 => program.touch(at, PAGE << (9 * dice.below(3)), 1 + dice.below(16)),
             9 => match dice.below(4) {
@@ -108,10 +120,10 @@ pub fn round(dice: &mut Dice) -> Outcome {
             guest.ram.set_word(table + 8 * 511, own);
         }
     }
-    for window in WINDOWS.iter().take(3) {
+    for window in WINDOWS.iter().take(2) {
         guest.ram.set_word(
             TABLES + 8 * index(*window, 4),
-            SPARE + PAGE * dice.below(SPARES) | pte::TABLE,
+            (SPARE + PAGE * dice.below(SPARES)) | pte::TABLE,
         );
     }
     let thief = dice.one_in(4);
