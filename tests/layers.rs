@@ -21,13 +21,16 @@ const LAYERS: &[(&str, &[&str])] = &[
         "the parts of a Guest",
         &[
             "bell",
+            "bound",
             "catalog",
             "clock",
             "counts",
             "decode",
+            "keys",
             "listeners",
             "memory",
             "paging",
+            "parcel",
             "port",
             "sections",
             "shadow",
@@ -37,9 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "what the CPUs of a Guest share, and what each has",
-        &[
-            "dma", "exchange", "keys", "machine", "parcel", "receive", "vcpu",
-        ],
+        &["deliver", "dma", "exchange", "machine", "receive", "vcpu"],
     ),
     (
         "what they may ask for",

@@ -11,6 +11,10 @@ use std::fs;
 
 const PROMPT: &str = "guest> ";
 const MARK: &str = "@@ transcript";
+/// Behind it: the status, and for how many seconds it ran.
+const END: &str = "@@ ended";
+/// How long one may take, in seconds. Even on a busy machine none takes a tenth of it.
+const LIMIT: u32 = 400;
 
 /// One fence of a chapter.
 pub struct Transcript {
@@ -44,6 +48,11 @@ impl Transcript {
             Command::Make(arguments) => &arguments[..2].join(" "),
         };
         format!("{command}\n{}", self.printed.join("\n"))
+    }
+
+    /// The file of the chapter that shows it.
+    pub fn chapter(&self) -> &str {
+        self.place.split(':').next().unwrap_or_default()
     }
 
     /// Whether it is of something that happens in the VM.
@@ -175,14 +184,18 @@ pub fn script<'a>(all: impl IntoIterator<Item = &'a Transcript>) -> String {
         let Command::InVm(command) = &one.command else {
             panic!("{} is not of the VM", one.place);
         };
+        script += "umount /tmp/* 2>/dev/null; rm -rf /tmp/*\n";
         script += &format!("cat >command <<'END OF COMMAND'\n{command}\nEND OF COMMAND\n");
         script += &format!("cat >input <<'END OF INPUT'\n{}END OF INPUT\n", one.input);
-        // A module just loaded, as after a boot: the first Guest is Guest 1.
+        // As after a boot: an empty directory, and a module just loaded, whose first Guest is Guest 1.
         // What the one before has left running is ended first.
         script += "killall -q -9 lguest vmtests\n";
         script += "while grep -q '^lguest ' /proc/modules && ! rmmod lguest 2>/dev/null; do sleep 0.1; done\n";
         script += "insmod /modules/lguest.ko\n";
-        script += &format!("echo; echo '{MARK} {number}'\nsh ./command <input 2>&1\n");
+        script += &format!("echo; echo '{MARK} {number}'; begun=$(cut -d . -f 1 /proc/uptime)\n");
+        // One that hangs costs itself, not those behind it.
+        script += &format!("timeout -s KILL {LIMIT} sh ./command <input 2>&1\n");
+        script += &format!("echo; echo '{END}' $? $(($(cut -d . -f 1 /proc/uptime) - begun))\n");
     }
     script + "exit 0\n"
 }
@@ -198,9 +211,11 @@ pub fn untrue<'a>(
     for (number, one) in all.into_iter().enumerate() {
         let part = parts.next().unwrap_or_default();
         let part = part.strip_prefix(&format!(" {number}")).unwrap_or(part);
+        let (part, end) = part.split_once(END).unwrap_or((part, " and all that came behind it is missing"));
+        let end = end.lines().next().unwrap_or_default();
         let said = comparable(one.printed.iter().map(String::as_str));
         let saw = from_where_it_begins(&said, comparable(part.lines().skip(1)));
-        untrue.extend(one.differs(&said, &saw));
+        untrue.extend(one.differs(&said, &saw, &format!("ended:{end}")));
     }
     untrue
 }
@@ -218,7 +233,7 @@ pub fn untrue_here<'a>(all: impl IntoIterator<Item = &'a Transcript>) -> Vec<Str
         let printed = String::from_utf8_lossy(&printed);
         // What tangle says of the files that it has looked at is not the command's.
         let saw = printed.lines().filter(|line| !is_of_tangle(line));
-        untrue.extend(one.differs(&said, &comparable(saw)));
+        untrue.extend(one.differs(&said, &comparable(saw), "here"));
     }
     untrue
 }
@@ -229,11 +244,12 @@ fn is_of_tangle(line: &str) -> bool {
 
 impl Transcript {
     /// Says whether the page and what was printed agree; if not, how they differ.
-    fn differs(&self, said: &[String], saw: &[String]) -> Option<String> {
-        println!("{} {}", if saw == said { "ok" } else { "FAIL" }, self.place);
+    fn differs(&self, said: &[String], saw: &[String], end: &str) -> Option<String> {
+        let verdict = if saw == said { "ok" } else { "FAIL" };
+        println!("{verdict} {} ({end})", self.place);
         (saw != said).then(|| {
             format!(
-                "{} says\n    {}\nbut this was printed\n    {}",
+                "{} ({end}) says\n    {}\nbut this was printed\n    {}",
                 self.place,
                 said.join("\n    "),
                 saw.join("\n    ")
