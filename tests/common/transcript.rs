@@ -211,7 +211,9 @@ pub fn untrue<'a>(
     for (number, one) in all.into_iter().enumerate() {
         let part = parts.next().unwrap_or_default();
         let part = part.strip_prefix(&format!(" {number}")).unwrap_or(part);
-        let (part, end) = part.split_once(END).unwrap_or((part, " and all that came behind it is missing"));
+        let (part, end) = part
+            .split_once(END)
+            .unwrap_or((part, " and all that came behind it is missing"));
         let end = end.lines().next().unwrap_or_default();
         let said = comparable(one.printed.iter().map(String::as_str));
         let saw = from_where_it_begins(&said, comparable(part.lines().skip(1)));
