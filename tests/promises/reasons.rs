@@ -124,7 +124,9 @@ pub const REASONS: &[(&str, Shown)] = &[
     ),
     (
         "trap {} inside the Switcher at {:#x}",
-        By("hostile/reason/the-switcher-trips"),
+        Unseen(
+            "a case brings it about on a CPU; QEMU goes to the bad address and traps there, in ring 1",
+        ),
     ),
     // What nobody can show.
     (
