@@ -38,7 +38,7 @@ const PAGE: &str = "chapters/M250-promises.md";
 
 /// The stops that say what errnos there are, and the calls that each of them is about.
 const STOPS: &[(&str, &[&str])] = &[
-    ("L000-device.md", &["open"]),
+    ("L000-device.md", &["open", "read"]),
     ("L020-initialize.md", &["INITIALIZE"]),
     ("L025-machine.md", &["INITIALIZE"]),
     ("L040-read.md", &["read"]),
@@ -420,7 +420,7 @@ fn what_nobody_shows_has_a_reason() {
 }
 
 /// How much nobody shows. The page has the number, too.
-const UNSEEN: usize = 8;
+const UNSEEN: usize = 14;
 
 #[test]
 fn these_tests_would_notice() {

@@ -20,7 +20,7 @@ pub const ERRNOS: &[(&str, &[(&str, Shown)])] = &[
             ("EPERM", By("errno/owner/after-fork")),
             ("EBUSY", By("errno/initialize/twice")),
             ("ENOSPC", By("errno/initialize/no-place")),
-            ("ENOMEM", By("errno/initialize/no-memory")),
+            ("ENOMEM", By("pair/a-cpu-that-came-to-nothing-comes-again")),
             ("EINTR", By("errno/initialize/signal")),
         ],
     ),
@@ -74,7 +74,10 @@ pub const ERRNOS: &[(&str, &[(&str, Shown)])] = &[
             ("ENOENT", By("errno/save/it-dies-of-it")),
             ("EPERM", By("snapshot/only-its-runner")),
             ("EAGAIN", By("errno/save/a-list-comes-first")),
-            ("ENOMEM", By("errno/save/no-memory")),
+            (
+                "ENOMEM",
+                Unseen("no case yet: a few thousand bytes that are missing"),
+            ),
         ],
     ),
     (
@@ -88,7 +91,10 @@ pub const ERRNOS: &[(&str, &[(&str, Shown)])] = &[
             ("E2BIG", By("errno/restore/too-long-or-nothing")),
             ("EOPNOTSUPP", By("snapshot/another-cpu-is-refused")),
             ("EINTR", By("errno/restore/signal")),
-            ("ENOMEM", By("errno/save/no-memory")),
+            (
+                "ENOMEM",
+                Unseen("no case yet: a few thousand bytes that are missing"),
+            ),
         ],
     ),
     (

@@ -103,15 +103,15 @@ pub const REASONS: &[(&str, Shown)] = &[
     ("failed to get page {:#x}", By("errno/save/it-dies-of-it")),
     (
         "out of memory getting page {:#x}",
-        By("hostile/reason/out-of-memory"),
+        Unseen("no case yet: when memory is short Linux ends somebody before it refuses a page"),
     ),
     (
         "out of memory allocating pte page",
-        By("hostile/reason/out-of-memory"),
+        Unseen("no case yet: when memory is short Linux ends somebody before it refuses a page"),
     ),
     (
         "out of memory sending DMA",
-        By("hostile/reason/out-of-memory-to-send"),
+        Unseen("no case yet: when memory is short Linux ends somebody before it refuses a page"),
     ),
     // What no CPU does, and QEMU.
     (
@@ -124,7 +124,9 @@ pub const REASONS: &[(&str, Shown)] = &[
     ),
     (
         "trap {} inside the Switcher at {:#x}",
-        By("hostile/reason/the-switcher-trips"),
+        Unseen(
+            "a case brings it about on a CPU; QEMU goes to the bad address and traps there, in ring 1",
+        ),
     ),
     // What nobody can show.
     (

@@ -2,7 +2,6 @@
 
 use crate::harness::Outcome;
 use crate::host;
-use crate::witness;
 use nix::mount::{MsFlags, mount};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -73,36 +72,6 @@ impl Group {
             Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => Err(format!("{name}: {e}")),
             _ => Ok(()),
         }
-    }
-
-    /// One that this process enters, of which nobody is killed when it has too much: it is refused more.
-    pub fn without_killer() -> Outcome<Self> {
-        let group = Self::new(&[])?;
-        group.enter()?;
-        fs::write("/proc/self/oom_score_adj", "-1000")
-            .map_err(|e| format!("oom_score_adj: {e}"))?;
-        Ok(group)
-    }
-
-    /// Makes a call when there is room for a few pages and so many bytes more. The call may not touch memory for the first time.
-    pub fn with_room_for<T>(&self, room: u64, call: impl FnOnce() -> T) -> Outcome<T> {
-        let current = self.open("memory.current", false)?;
-        let max = self.open("memory.max", true)?;
-        Self::tighten(&current, &max)?;
-        let mut text = [0; 32];
-        let len = current.read_at(&mut text, 0).map_err(|e| e.to_string())?;
-        let now: u64 = std::str::from_utf8(&text[..len])
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .ok_or("memory.current is no number")?;
-        let limit = (now + room).to_string();
-        let set = max.write_at(limit.as_bytes(), 0);
-        let answer = witness::hold(call);
-        // Before anything else: there is hardly memory to say what went wrong.
-        let freed = max.write_at(b"max", 0);
-        witness::tell();
-        set.and(freed).map_err(|e| format!("memory.max: {e}"))?;
-        Ok(answer)
     }
 
     fn text(&self, name: &str) -> Outcome<String> {

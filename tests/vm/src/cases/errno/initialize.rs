@@ -3,15 +3,13 @@
 use super::{dead, ready};
 use crate::abi::{SWITCHER_4LEVEL, SWITCHER_5LEVEL, lhreq};
 use crate::blobs::work;
-use crate::cgroup::{Group, QuietConsole};
 use crate::device::{Device, Init};
 use crate::guest::Guest;
-use crate::harness::{Case, Outcome, check, granted, refused};
+use crate::harness::{Case, Outcome, granted, refused};
 use crate::layout::PAGE;
-use crate::needs::Need;
 use crate::ram::{Edge, Ram};
 use crate::signals;
-use nix::errno::Errno::{EBUSY, EFAULT, EINTR, EINVAL, ENOENT, ENOMEM, ENOSPC};
+use nix::errno::Errno::{EBUSY, EFAULT, EINTR, EINVAL, ENOENT, ENOSPC};
 
 /// Each of the bad arguments is refused with EINVAL; the good ones still work on the same file afterwards.
 fn bad(
@@ -310,11 +308,6 @@ pub(super) fn cases() -> Vec<Case> {
                 Ok(answer)
             })
         }),
-        Case {
-            tolerates: &["Call Trace"],
-            ..Case::slow("errno/initialize/no-memory", no_memory)
-        }
-        .needing([Need::MEMORY_GROUPS]),
     ]
 }
 
@@ -341,31 +334,6 @@ fn no_place() -> Outcome {
     guests.pop();
     granted("when there is room", device.initialize(&init), 48)?;
     guests[0].powered_off(&guests[0].finish()?, 0)
-}
-
-/// Wherever the memory ends while a Guest is made, nothing is made, and the same request is granted when there is some.
-fn no_memory() -> Outcome {
-    let (group, _quiet) = (Group::without_killer()?, QuietConsole::new());
-    let guest = Guest::new(work::SURVIVED);
-    let mut times = 0;
-    // Once with memory, so that all of this program that is needed is there.
-    let first = Device::open().initialize(&guest.init);
-    granted("INITIALIZE", first, 48)?;
-    for room in (0..160 << 10).step_by(8 << 10) {
-        let device = Device::open();
-        let answer = group.with_room_for(room, || device.initialize(&guest.init))?;
-        check!(
-            matches!(answer, Ok(48) | Err(ENOMEM)),
-            "with room for {room} bytes: {answer:?}"
-        );
-        if answer.is_err() {
-            granted("with more room", device.initialize(&guest.init), 48)?;
-            times += 1;
-        }
-    }
-    check!(times > 2, "it was refused {times} times");
-    let mut good = Guest::new(work::SURVIVED);
-    good.run_to_poweroff(0)
 }
 
 /// Forty guests of one thread, taking turns.

@@ -5,7 +5,6 @@ use crate::abi::hc;
 use crate::abi::lhreq::{RESTORE, SAVE};
 use crate::absent::Absent;
 use crate::blobs::{attack, work};
-use crate::cgroup::{Group, QuietConsole};
 use crate::device::Device;
 use crate::guest::{Event, Guest};
 use crate::harness::{Case, Outcome, check, refused, same};
@@ -13,7 +12,7 @@ use crate::layout::*;
 use crate::needs::Need;
 use crate::ram::Edge;
 use crate::signals;
-use nix::errno::Errno::{E2BIG, EAGAIN, EBUSY, EFAULT, EINTR, EINVAL, ENOENT, ENOMEM, EPERM};
+use nix::errno::Errno::{E2BIG, EAGAIN, EBUSY, EFAULT, EINTR, EINVAL, ENOENT, EPERM};
 use nix::sys::mman::ProtFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::gettid;
@@ -63,40 +62,6 @@ fn interrupted<T>(absent: &Absent, call: impl FnOnce() -> Outcome<T>) -> Outcome
         other.join().expect("no panic")?;
         outcome
     })
-}
-
-/// A state is a few thousand bytes, and may be refused for want of them, both ways. Afterwards all is as before.
-fn no_memory() -> Outcome {
-    let (group, _quiet) = (Group::without_killer()?, QuietConsole::new());
-    let guest = ready()?;
-    let mut times = [0, 0];
-    // Once with memory, so that all of this program that is needed is there.
-    saved(&guest)?;
-    // Linux finds a little now and then although there is nothing left.
-    for _ in 0..20 {
-        let saved_or_not = group.with_room_for(0, || guest.device().write(&[SAVE]))?;
-        check!(
-            matches!(saved_or_not, Ok(_) | Err(ENOMEM)),
-            "SAVE: {saved_or_not:?}"
-        );
-        times[0] += u32::from(saved_or_not.is_err());
-        if let Ok(len) = saved_or_not {
-            same("read()", guest.device().read(&mut vec![0; len]), Ok(len))?;
-        }
-        let (state, twin) = (saved(&guest)?, ready()?);
-        let all = request(RESTORE, &state);
-        let write = || twin.device().write_at(all.as_ptr() as u64, all.len());
-        let answer = group.with_room_for(0, write)?;
-        check!(matches!(answer, Ok(_) | Err(ENOMEM)), "RESTORE: {answer:?}");
-        if answer.is_err() {
-            times[1] += 1;
-            same("RESTORE, with memory", write(), Ok(all.len()))?;
-        }
-        if times.iter().all(|&times| times > 0) {
-            return guest.powered_off(&guest.finish()?, 0);
-        }
-    }
-    Err(format!("SAVE and RESTORE were refused {times:?} times"))
 }
 
 pub(super) fn cases() -> Vec<Case> {
@@ -181,11 +146,6 @@ pub(super) fn cases() -> Vec<Case> {
             let state = saved(&guest)?;
             refused("RESTORE", restore(guest.device(), &state), EBUSY)
         }),
-        Case {
-            tolerates: &["Call Trace"],
-            ..Case::slow("errno/save/no-memory", no_memory)
-        }
-        .needing([Need::MEMORY_GROUPS]),
         Case::slow("errno/restore/signal", || {
             // A guest that has bound all that it may: to put it back takes a while.
             let mut guest = Guest::new(work::SEND);

@@ -1,97 +1,15 @@
-//! Reasons of death that come up where nobody looks for them: when there is no memory, and when the Switcher itself trips.
+//! Each of them dies of one reason, word by word: reasons that others only come near, and the one for which the Switcher itself trips.
 
 use super::{any, dies, is, starts, trap_anywhere};
 use crate::abi::{SWITCHER_4LEVEL, SWITCHER_5LEVEL, hc};
 use crate::blobs::{attack, work};
-use crate::cgroup::{Group, QuietConsole};
-use crate::guest::{Event, Guest};
-use crate::harness::{Case, Outcome, check, same};
+use crate::guest::Guest;
+use crate::harness::Case;
 use crate::layout::*;
-use crate::needs::Need;
-use crate::ram::Ram;
-use crate::shared::Shared;
 use crate::tables::pte;
 
-/// A list without pieces.
-const READY: u64 = DMA + 20 * crate::abi::dma::SIZE;
-
-/// A guest that calls the Launcher, and then does what it is there for.
-fn calls_first(mut guest: Guest) -> Outcome<Guest> {
-    guest.call([hc::SEND_DMA, 0, READY, 0]);
-    guest.boot()?;
-    let called = Event::Dma {
-        addr: READY,
-        key: 0,
-    };
-    same("read()", guest.step()?, called)?;
-    Ok(guest)
-}
-
-/// Lets it go on with so little memory. What it dies of is read when there is more.
-fn short_of_memory(group: &Group, room: u64, guest: &Guest) -> Outcome<String> {
-    let mut answer = [0; 16];
-    let ended = group.with_room_for(room, || guest.device().read(&mut answer))?;
-    same("read()", ended, Err(nix::errno::Errno::ENOENT))?;
-    guest.reason()
-}
-
-/// Guests that need memory of the Host's at their first steps, and later: wherever there is none, they die of it, and nobody else.
-fn out_of_memory() -> Outcome {
-    let (group, _quiet) = (Group::without_killer()?, QuietConsole::new());
-    let mut reasons = std::collections::BTreeSet::new();
-    for room in (0..128 << 10).step_by(8 << 10) {
-        let mut young = Guest::new(work::SURVIVED);
-        young.boot()?;
-        reasons.insert(short_of_memory(&group, room, &young)?);
-        let mut old = Guest::new(work::TOUCH);
-        old.param(0, va(FREE)).param(1, 2);
-        let old = calls_first(old)?;
-        reasons.insert(short_of_memory(&group, room, &old)?);
-    }
-    for begin in [
-        "out of memory allocating pte page",
-        "out of memory getting page 0x",
-    ] {
-        check!(
-            reasons.iter().any(|reason| reason.starts_with(begin)),
-            "nobody died of {begin:?}, but of {reasons:?}"
-        );
-    }
-    let expected =
-        |reason: &String| reason.starts_with("out of memory ") || reason == "POWEROFF: 0";
-    check!(reasons.iter().all(expected), "{reasons:?}");
-    Guest::new(work::SURVIVED).run_to_poweroff(0)
-}
-
-/// What a guest sends to another is copied through memory of the Host's.
-fn out_of_memory_to_send() -> Outcome {
-    let (group, _quiet) = (Group::without_killer()?, QuietConsole::new());
-    const KEY: u64 = 0x28_3000;
-    let (shared, ram) = (Shared::new(1)?, Ram::new(MEMORY));
-    shared.map(0, &ram, KEY)?;
-    let mut guest = Guest::in_memory(work::SEND, ram);
-    let pieces: Vec<(u64, u16)> = (0..16).map(|i| (FREE + i * PAGE, 4096)).collect();
-    guest.dma(DMA, &pieces);
-    guest.ram.set_bytes(FREE, &[7; 16 * PAGE as usize]);
-    guest.param(0, KEY);
-    let guest = calls_first(guest)?;
-    let reason = short_of_memory(&group, 0, &guest)?;
-    check!(reason == "out of memory sending DMA", "{reason:?}");
-    Guest::new(work::SURVIVED).run_to_poweroff(0)
-}
-
 pub(super) fn cases() -> Vec<Case> {
-    let short = |name: &str, run: fn() -> Outcome| {
-        Case {
-            tolerates: &["Call Trace"],
-            ..Case::slow(format!("hostile/reason/{name}"), run)
-        }
-        .needing([Need::MEMORY_GROUPS])
-    };
-    let mut cases = vec![
-        short("out-of-memory", out_of_memory),
-        short("out-of-memory-to-send", out_of_memory_to_send),
-    ];
+    let mut cases = Vec::new();
     for (name, entry) in [
         ("not-canonical", 1 << 63),
         ("just-over-the-lower-half", 0x8000_0000_0000),
