@@ -135,6 +135,7 @@ fn a_guest_that_comes_back_leaves_the_cable_to_the_others() {
         $guest /guests/guest <second >said2 2>&1 & second=$!; exec 4>second; await 'guest>' said2
         kill -9 $first; wait $first
         lguest resume --sharenet cable saved <again >said3 2>&1 & first=$!; exec 5>again
+        echo net >&5; await 'card 0' said3
         # It knows the old neighbour; the new one asks for it.
         echo 'ping 10.0.0.1 3' >&4; await ' pings were' said2; grep -o '3 of 3 pings' said2
         echo 'exit 7' >&5; wait $first; echo "ended $?"; echo 'exit 7' >&4; wait $second; echo "ended $?""#;
