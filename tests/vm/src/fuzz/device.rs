@@ -48,7 +48,7 @@ struct World {
 }
 
 /// What the device may answer to whatever it is asked: any other error is a find. (What each request answers to what is the subject of `errno/`.)
-const ANSWERS: [Errno; 14] = [
+const ANSWERS: [Errno; 15] = [
     Errno::EFAULT,
     Errno::EINVAL,
     Errno::ENOENT,
@@ -64,6 +64,7 @@ const ANSWERS: [Errno; 14] = [
     // The file's number was another's by then, or never one.
     Errno::ENOTTY,
     Errno::ENODEV,
+    Errno::ESPIPE,
 ];
 
 fn answer(value: isize) -> Result<usize, Errno> {

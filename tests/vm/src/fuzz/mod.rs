@@ -307,6 +307,11 @@ fn live_for(guest: &Guest, events: u64, ms: u64) -> Outcome<bool> {
                     Err(Errno::ENOENT | Errno::EINTR) => {}
                     other => return Err(format!("GETDMA: {other:x?}")),
                 }
+                // It may have died of what it had bound: then read() no longer says so, but why.
+                if guest.device().set_break(false) == Err(Errno::ENOENT) {
+                    let reason = reason(|buffer| guest.device().read(buffer))?;
+                    return ends::is_known(&reason).map(|()| false);
+                }
             }
             Event::Signal => signalled += 1,
             Event::Break => return Err("a break that nobody asked for".into()),
