@@ -40,6 +40,9 @@ mod signals;
 #[path = "../../../vm/src/tables.rs"]
 #[allow(dead_code)]
 mod tables;
+#[path = "../../../vm/src/witness.rs"]
+#[allow(dead_code)]
+mod witness;
 
 mod calibration;
 mod code;
