@@ -74,20 +74,27 @@ fn announcing(entry: u64, claim: u64) -> Guest {
     guest
 }
 
+/// Why a guest came out last before it read what was announced so. An interrupt of the Host's may come in between: once more then.
+fn last_exit(claim: u64) -> Result<u64, String> {
+    for _ in 0..50 {
+        let mut guest = announcing(NEW | USED, claim);
+        guest.run_to_poweroff(0)?;
+        same("what it reads", guest.out(0), NEW)?;
+        if !(32..256).contains(&guest.out(1)) {
+            return Ok(guest.out(1));
+        }
+    }
+    Err("each time an interrupt came in between".to_owned())
+}
+
 /// What is announced, and what the guest then reads.
 fn announcements() -> Vec<Case> {
     let mut cases = vec![
         Case::new("announced/what-is-used-is-entered", || {
-            let mut guest = announcing(NEW | USED, NEW | USED);
-            guest.run_to_poweroff(0)?;
-            same("what it reads", guest.out(0), NEW)?;
-            same("the last exit", guest.out(1), SENTINEL)
+            same("the last exit", last_exit(NEW | USED)?, SENTINEL)
         }),
         Case::new("announced/what-is-not-used-is-forgotten", || {
-            let mut guest = announcing(NEW | USED, NEW | pte::KERNEL);
-            guest.run_to_poweroff(0)?;
-            same("what it reads", guest.out(0), NEW)?;
-            same("the last exit", guest.out(1), 14)
+            same("the last exit", last_exit(NEW | pte::KERNEL)?, 14)
         }),
         Case::new("announced/what-is-not-there-is-a-fault", || {
             announcing(0, NEW | USED).run_to_poweroff(114)
