@@ -49,8 +49,8 @@ pub struct Ran {
     pub status: i32,
     /// What was printed, in lines without their ends.
     pub lines: Vec<String>,
-    /// Whether the kernel got as far as its first program.
-    pub booted: bool,
+    /// Whether the kernel did not get as far as its first program, or stumbled over an int3.
+    pub tripped: bool,
     /// Where all of it is kept, and the kernel's log.
     kept: String,
 }
@@ -327,15 +327,15 @@ pub fn start_vm(name: &str, machine: Machine, shell: &str, input: &str, qemu_arg
     System::whole().start_vm(name, machine, shell, input, qemu_args)
 }
 
-/// Makes this attempt, and two more at most where the kernel died before its first program. With several CPUs, QEMU's emulation now
-/// and then trips over the kernel's habit of patching its own code while it boots. It has not met anything of ours by then.
+/// Makes this attempt, and two more at most where the kernel died before its first program, or of an int3 of its own. With several
+/// CPUs, QEMU's emulation now and then trips over the kernel's habit of patching its own code while it boots, and while it is traced.
 pub fn once_booted<T>(name: &str, mut attempt: impl FnMut() -> (Ran, T)) -> (Ran, T) {
     for _ in 0..2 {
         let (ran, more) = attempt();
-        if ran.status != 71 || ran.booted {
+        if ran.status != 71 || !ran.tripped {
             return (ran, more);
         }
-        eprintln!("{name}: the kernel did not get as far as /init; once more");
+        eprintln!("{name}: the kernel tripped over its own patching; once more");
     }
     attempt()
 }
@@ -410,7 +410,10 @@ fn keep(file: &Path, log: &Path, output: &Output) -> Ran {
     fs::create_dir_all(top().join("target/vm")).expect("target/vm");
     fs::write(file, format!("{printed}{said}")).expect("writing to target/vm");
     Ran {
-        booted: read(log).contains("Run /init"),
+        tripped: {
+            let log = read(log);
+            !log.contains("Run /init") || log.contains("Oops: int3")
+        },
         status: output.status.code().unwrap_or(-1),
         lines: printed
             .lines()
