@@ -250,7 +250,7 @@ fn fuzz(target: &Target) -> Outcome {
     let mut run = Run {
         target,
         log: KernelLog::from_now(&[]),
-        books: Books::now()?,
+        books: Books::settled()?,
         done: 0,
     };
     let outcome = match plan {

@@ -525,10 +525,12 @@ impl Listener {
             nix::mount::mount(none, Self::TRACING, Some("tracefs"), flags, none)
                 .map_err(|e| format!("mount tracefs: {e}"))?;
         }
+        // An instance that is made inherits this.
+        let names = format!("{}/options/record-cmd", Self::TRACING);
+        std::fs::write(&names, "0").map_err(|e| format!("{names}: {e}"))?;
         let name = format!("{}/instances/vmtests", Self::TRACING);
         std::fs::create_dir(&name).map_err(|e| format!("{name}: {e}"))?;
         let listener = Self(name.into());
-        listener.set("options/record-cmd", "0")?;
         listener.set("trace_clock", "mono")?;
         listener.set("buffer_size_kb", "4096")?;
         listener.set("events/lguest/enable", "1")?;
