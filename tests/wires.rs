@@ -57,10 +57,10 @@ fn a_file_crosses_a_cable_that_loses_packets() {
     let script = r#"mkdir d; seq 1 40000 >d/numbers; : >d/empty; head -c 2048 d/numbers >d/whole
         lguest disk make --size 1M --from d one; lguest disk make --size 1M two
         guest="lguest run -m 16M --sharenet cable"
-        (echo lose 7; for file in numbers empty whole; do echo receive /$file; done; echo sleep 3) |
+        (echo lose 7; for file in numbers empty whole; do echo recvfile /$file; done; echo sleep 3) |
             $guest --block two /guests/guest >there &
-        until grep -q 'receive /numbers' there; do :; done
-        (echo lose 4; for file in numbers empty whole; do echo send /$file 10.0.0.1; done) | $guest --block one /guests/guest >here; wait
+        until grep -q 'recvfile /numbers' there; do :; done
+        (echo lose 4; for file in numbers empty whole; do echo sendfile /$file 10.0.0.1; done) | $guest --block one /guests/guest >here; wait
         grep -h 'sent,' here; grep -h ' received from' there
         lguest disk check two && lguest disk copy-out two / out
         for file in numbers empty whole; do cmp d/$file out/$file && echo the same; done"#;

@@ -153,4 +153,10 @@ pub const REASONS: &[(&str, Shown)] = &[
         "bad registered DMA buffer {:#x}",
         Unseen("a second check: BIND_DMA has refused an array that is too long"),
     ),
+    (
+        "memory was asked for what only a CPU has",
+        Unseen(
+            "a second check: the CPU looks after mappings and deliveries before it asks its memory",
+        ),
+    ),
 ];
