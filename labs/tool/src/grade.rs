@@ -190,7 +190,7 @@ fn build_in(
     setting.stop.check()?;
     let system = System::at(dir);
     system.write(&extended)?;
-    system.build(course, &files, &logs.join("build.log"), setting)?;
+    system.build(course, &files, logs, setting)?;
     Ok((extended, system))
 }
 

@@ -461,7 +461,7 @@ impl<'a> Work<'a> {
         }
         let system = System::at(dir);
         system.write(&extended)?;
-        system.build(self.course, &files, &dir.join("build.log"), &setting)?;
+        system.build(self.course, &files, dir, &setting)?;
         let warnings = warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match candidate.kind {
             Kind::Starter | Kind::Solution if !warnings.is_empty() => Err(Trouble::Mistakes {

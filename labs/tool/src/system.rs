@@ -300,36 +300,42 @@ impl System {
         Ok(())
     }
 
-    /// Builds what the store does not have. What a compiler says stands in the file `log`, at the lines of the chapters.
+    /// Builds what the store does not have, one part after the other. What a compiler says stands in `logs`, in a file for each part,
+    /// at the lines of the chapters.
     ///
     /// # Errors
     /// [`Trouble::Mistakes`] when a compiler finds some.
-    pub fn build(&self, course: &Course, files: &Files, log: &Path, setting: &Setting) -> Result<()> {
-        let mut missing = Vec::new();
+    pub fn build(&self, course: &Course, files: &Files, logs: &Path, setting: &Setting) -> Result<()> {
         for part in &PARTS {
             let product = self.payload.join(part.product);
             let stored = part.stored(course, files);
-            if copy(&stored, &product)? {
-                // What the compiler had to say of it then is still true.
-                for line in fs::read_to_string(warnings_of(&stored)).unwrap_or_default().lines() {
-                    setting.hears(line);
+            if !copy(&stored, &product)? {
+                setting.says(&format!("building the {}", part.target));
+                let warnings = self.build_part(course, part, logs, setting)?;
+                if !warnings.is_empty() {
+                    let path = warnings_of(&stored);
+                    fs::create_dir_all(store(course)).at("create", &path)?;
+                    fs::write(&path, &warnings).at("write", &path)?;
                 }
-            } else {
-                missing.push(part);
+                copy(&product, &stored)?;
+            }
+            // What the compiler had to say of a stored one is still true.
+            for line in fs::read_to_string(warnings_of(&stored)).unwrap_or_default().lines() {
+                setting.hears(line);
             }
         }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        for part in &missing {
-            setting.says(&format!("building the {}", part.target));
-        }
+        Ok(())
+    }
+
+    /// Builds one part alone, so that its warnings are about nothing else; these are the result.
+    fn build_part(&self, course: &Course, part: &Part, logs: &Path, setting: &Setting) -> Result<String> {
+        let log = logs.join(format!("build-{}.log", part.target));
         // scripts/system puts beside the code what it is built with; then make builds parts by their names.
         let mut make = setting.command("sh");
         make.current_dir(&course.root)
             .args(["-c", "scripts/system \"$0\" && exec make -j2 \"$@\" SYSTEM=\"$0\""])
             .arg(&self.dir)
-            .args(missing.iter().map(|part| part.target));
+            .arg(part.target);
         if setting.colours {
             make.env("CARGO_TERM_COLOR", "always");
         }
@@ -338,25 +344,11 @@ impl System {
             silence: None,
             whole: Some(setting.build_time),
         };
-        let end = job::run(make, &limits, Some(log), &setting.stop, |line| {
+        let end = job::run(make, &limits, Some(&log), &setting.stop, |line| {
             said.push(line.to_owned());
         })?;
         if end.success() {
-            let warnings = warnings(&said);
-            for line in warnings.lines() {
-                setting.hears(line);
-            }
-            for part in missing {
-                let stored = part.stored(course, files);
-                // Which part they are about, nobody knows if there is more than one.
-                if !warnings.is_empty() {
-                    let path = warnings_of(&stored);
-                    fs::create_dir_all(store(course)).at("create", &path)?;
-                    fs::write(&path, &warnings).at("write", &path)?;
-                }
-                copy(&self.payload.join(part.product), &stored)?;
-            }
-            return Ok(());
+            return Ok(warnings(&said));
         }
         let mut shown: String = said
             .iter()
@@ -370,10 +362,7 @@ impl System {
                 setting.build_time.as_secs()
             );
         }
-        Err(Trouble::Mistakes {
-            shown,
-            log: Some(log.to_owned()),
-        })
+        Err(Trouble::Mistakes { shown, log: Some(log) })
     }
 }
 
@@ -471,7 +460,11 @@ pub const BUILD_TIME: Duration = Duration::from_secs(1200);
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::grade::News;
 
     fn files(list: &[(&str, &str)]) -> Files {
         list.iter()
@@ -548,5 +541,64 @@ mod tests {
         two.insert("abi/a.rs".to_owned(), "5".to_owned());
         assert_ne!(module.key(&one, ""), module.key(&two, ""));
         assert_ne!(guest.key(&one, ""), guest.key(&two, ""));
+    }
+
+    #[test]
+    fn a_warning_stays_with_the_part_that_it_is_about() {
+        let root = tempfile::tempdir().expect("a directory");
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("it has one")).expect("a directory");
+            fs::write(path, text).expect("a file");
+        };
+        // A course whose parts a shell builds; its compiler has something to say of the guest while that is `bad`.
+        put("scripts/system", "#!/bin/sh\n");
+        put(
+            "Makefile",
+            concat!(
+                "put = mkdir -p $(dir $(SYSTEM)/$(1)) && echo built >$(SYSTEM)/$(1)\n",
+                "module:\n\t@$(call put,host-$(or $(HOST),debian)/modules/lguest.ko)\n",
+                "launcher:\n\t@$(call put,host-$(or $(HOST),debian)/bin/lguest)\n",
+                "guest:\n\t@! grep -q bad $(SYSTEM)/code || echo 'warning: bad'\n",
+                "\t@$(call put,host-$(or $(HOST),debian)/guests/guest)\n",
+            ),
+        );
+        let script = root.path().join("scripts/system");
+        fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("a script");
+        let course = Course {
+            root: root.path().to_owned(),
+            labs: Vec::new(),
+        };
+        let system = System::at(&root.path().join("system"));
+        let said_of = |guest: &str| {
+            put("system/code", guest);
+            let files = files(&[("module/a.rs", "1"), ("launcher/a.rs", "1"), ("guest/a.rs", guest)]);
+            let said = Arc::new(Mutex::new(Vec::new()));
+            let heard = Arc::clone(&said);
+            let setting = Setting {
+                listener: Arc::new(move |news| {
+                    if let News::Warning(line) = news {
+                        heard.lock().expect("nobody panics").push((*line).to_owned());
+                    }
+                }),
+                ..Setting::default()
+            };
+            let logs = root.path().join("logs");
+            system.build(&course, &files, &logs, &setting).expect("it is built");
+            drop(setting);
+            Arc::into_inner(said).map(|said| said.into_inner().expect("nobody panics"))
+        };
+        let warned = Some(vec!["warning: bad".to_owned()]);
+        assert_eq!(said_of("bad"), warned);
+        assert_eq!(
+            said_of("bad"),
+            warned,
+            "nobody builds it again, and it is as bad as before"
+        );
+        assert_eq!(
+            said_of("good"),
+            Some(Vec::new()),
+            "the module and the launcher are what they were"
+        );
     }
 }

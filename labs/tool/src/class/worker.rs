@@ -78,7 +78,7 @@ pub fn run(course: &Course, lab: &Lab, one: &One, stop: &Stop) -> Result<Finding
         Err(Trouble::Stopped) => Err(Trouble::Stopped),
         Err(trouble) => Ok(Finding::Machine(trouble.to_string())),
         Ok(_) if !one.unconfined && verdict.trim() == "not begun" => Ok(Finding::Machine(
-            "scripts/confine could not confine it; grader.log and build.log say why".to_owned(),
+            "scripts/confine could not confine it; grader.log and build-*.log say why".to_owned(),
         )),
         Ok(_) if !one.unconfined && verdict.trim() == "room" => Ok(Finding::Machine(
             "there is less than a gigabyte left on this machine's disk".to_owned(),
