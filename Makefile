@@ -198,6 +198,12 @@ crowd: tangle ## Sixteen busy Guests on a Host of 512 MiB that swaps, for SECOND
 	$(Q)$(MAKE) payload vmtests
 	$(Q)env -u MAKEFLAGS -u MFLAGS CROWD_SECONDS=$(if $(filter file,$(origin SECONDS)),600,$(SECONDS)) cargo test --quiet --test crowd -- --nocapture
 
+soak: tangle ## What takes hours: four CPUs beside lguest stat, ten thousand lives, a thousand kills (TESTS=part-of-a-name, SECONDS=1800)
+	$(Q)scripts/need cargo qemu
+	$(Q)$(MAKE) payload vmtests
+	$(Q)env -u MAKEFLAGS -u MFLAGS SOAK_SECONDS=$(if $(filter file,$(origin SECONDS)),1800,$(SECONDS)) KILLS=1000 \
+		cargo test --quiet --test soak --test disks -- --include-ignored --nocapture --test-threads=1 $(or $(TESTS),four_cpus lives killed_launcher)
+
 check-host: ## Say what this very machine has of which the module must know, and whether it would run here
 	@scripts/check-host
 

@@ -20,12 +20,7 @@ pub const ERRNOS: &[(&str, &[(&str, Shown)])] = &[
             ("EPERM", By("errno/owner/after-fork")),
             ("EBUSY", By("errno/initialize/twice")),
             ("ENOSPC", By("errno/initialize/no-place")),
-            (
-                "ENOMEM",
-                Unseen(
-                    "pair/a-cpu-that-came-to-nothing-comes-again would show it, and hung when it was asked to",
-                ),
-            ),
+            ("ENOMEM", By("pair/a-cpu-that-came-to-nothing-comes-again")),
             ("EINTR", By("errno/initialize/signal")),
         ],
     ),
@@ -79,10 +74,7 @@ pub const ERRNOS: &[(&str, &[(&str, Shown)])] = &[
             ("ENOENT", By("errno/save/it-dies-of-it")),
             ("EPERM", By("snapshot/only-its-runner")),
             ("EAGAIN", By("errno/save/a-list-comes-first")),
-            (
-                "ENOMEM",
-                Unseen("no case yet: a few thousand bytes that are missing"),
-            ),
+            ("ENOMEM", By("short/no-state-of-a-cpu")),
         ],
     ),
     (
@@ -96,10 +88,7 @@ pub const ERRNOS: &[(&str, &[(&str, Shown)])] = &[
             ("E2BIG", By("errno/restore/too-long-or-nothing")),
             ("EOPNOTSUPP", By("snapshot/another-cpu-is-refused")),
             ("EINTR", By("errno/restore/signal")),
-            (
-                "ENOMEM",
-                Unseen("no case yet: a few thousand bytes that are missing"),
-            ),
+            ("ENOMEM", By("short/no-cpu-from-a-state")),
         ],
     ),
     (

@@ -103,15 +103,15 @@ pub const REASONS: &[(&str, Shown)] = &[
     ("failed to get page {:#x}", By("errno/save/it-dies-of-it")),
     (
         "out of memory getting page {:#x}",
-        Unseen("no case yet: when memory is short Linux ends somebody before it refuses a page"),
+        By("short/no-page-for-the-guest"),
     ),
     (
         "out of memory allocating pte page",
-        Unseen("no case yet: when memory is short Linux ends somebody before it refuses a page"),
+        By("short/no-tables-for-the-guest"),
     ),
     (
         "out of memory sending DMA",
-        Unseen("no case yet: when memory is short Linux ends somebody before it refuses a page"),
+        By("between/no-memory-to-send"),
     ),
     // What no CPU does, and QEMU.
     (

@@ -1,7 +1,8 @@
-//! A control group of this process's: what it may take of memory, and what it is charged with.
+//! A control group of this process's: what it may take of memory, and what it is charged with; and how it is when that is nothing.
 
 use crate::harness::Outcome;
 use crate::host;
+use crate::witness;
 use nix::mount::{MsFlags, mount};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -42,27 +43,6 @@ impl Group {
             .write(write)
             .open(self.0.join(name));
         file.map_err(|e| format!("{name}: {e}"))
-    }
-
-    /// Leaves no room in it for more than a few pages, by its files `memory.current` and `memory.max`.
-    pub fn tighten(current: &File, max: &File) -> Outcome {
-        const FEW: u64 = 16 << 10;
-        let now = || -> Outcome<u64> {
-            let mut text = [0; 32];
-            let len = current.read_at(&mut text, 0).map_err(|e| e.to_string())?;
-            let text = std::str::from_utf8(&text[..len]).map_err(|e| e.to_string())?;
-            text.trim().parse().map_err(|e| format!("{text:?}: {e}"))
-        };
-        // What is charged in advance goes with the first of them.
-        for _ in 0..100 {
-            let limit = now()? - FEW / 4;
-            max.write_at(limit.to_string().as_bytes(), 0)
-                .map_err(|e| format!("memory.max: {e}"))?;
-            if now()? + FEW > limit {
-                return Ok(());
-            }
-        }
-        Err("the group has always some room left".to_string())
     }
 
     /// Asks it to give up so much memory. It may be less in the end: the kernel then says EAGAIN, however much it was.
@@ -126,5 +106,61 @@ impl QuietConsole {
 impl Drop for QuietConsole {
     fn drop(&mut self) {
         Self::level(7);
+    }
+}
+
+/// This process in a group that at times has no memory left. Linux refuses it then, and kills nobody.
+pub struct Short {
+    current: File,
+    max: File,
+    _group: Group,
+    _quiet: QuietConsole,
+}
+
+impl Short {
+    /// For a case that tolerates a "Call Trace": Linux says at length that it finds nobody to kill.
+    pub fn new() -> Outcome<Self> {
+        // What was swapped out could not come back, and its owner would wait for it for ever.
+        let group = Group::new(&[("memory.swap.max", 0)])?;
+        group.enter()?;
+        fs::write("/proc/self/oom_score_adj", "-1000").map_err(|e| format!("oom_score_adj: {e}"))?;
+        // Opening a file takes memory.
+        Ok(Self {
+            current: group.open("memory.current", false)?,
+            max: group.open("memory.max", true)?,
+            _group: group,
+            _quiet: QuietConsole::new(),
+        })
+    }
+
+    /// Makes a call while there is no memory. Nothing new may be touched in it: neither heap nor much of the stack.
+    pub fn during<T>(&self, call: impl FnOnce() -> T) -> Outcome<T> {
+        self.tighten()?;
+        let answer = witness::hold(call);
+        let loosened = self.max.write_at(b"max", 0);
+        loosened.map_err(|e| format!("memory.max: {e}"))?;
+        witness::tell();
+        Ok(answer)
+    }
+
+    /// Leaves no room for more than a few pages.
+    fn tighten(&self) -> Outcome {
+        const FEW: u64 = 16 << 10;
+        let now = || -> Outcome<u64> {
+            let mut text = [0; 32];
+            let len = self.current.read_at(&mut text, 0).map_err(|e| e.to_string())?;
+            let text = std::str::from_utf8(&text[..len]).map_err(|e| e.to_string())?;
+            text.trim().parse().map_err(|e| format!("{text:?}: {e}"))
+        };
+        // What is charged in advance goes with the first of them.
+        for _ in 0..100 {
+            let limit = now()? - FEW / 4;
+            self.max.write_at(limit.to_string().as_bytes(), 0)
+                .map_err(|e| format!("memory.max: {e}"))?;
+            if now()? + FEW > limit {
+                return Ok(());
+            }
+        }
+        Err("the group has always some room left".to_string())
     }
 }

@@ -1,11 +1,12 @@
 //! Runs inside the Host VM as root and tries `/dev/lguest`, case by case.
 //!
 //! ```text
-//! vmtests [--dangerous] [--list] [--times] [--exact] [--witness] [--ignore=TEXT] [FILTER...] [-FILTER...]
+//! vmtests [--dangerous] [--list] [--times] [--exact] [--witness] [--part=K/N] [--ignore=TEXT] [FILTER...] [-FILTER...]
 //! ```
 //!
 //! Prints `ok NAME` or `FAIL NAME: what was expected, what came` for each case whose name contains a FILTER (any case, if there
-//! is none) and no -FILTER; then for how many cases the Host lacks what they need, and `N passed, N failed`. With `--exact` a filter is a whole name. With `--witness` each errno and each death that a case provokes is told before it ([`witness`]). A case fails, too, when the Host's
+//! is none) and no -FILTER; then for how many cases the Host lacks what they need, and `N passed, N failed`. With `--exact` a filter is a whole name. `--part` takes the `K`th of
+//! every `N` of them: `N` machines share what there is to do. With `--witness` each errno and each death that a case provokes is told before it ([`witness`]). A case fails, too, when the Host's
 //! kernel logs something bad meanwhile; `--ignore` names a text that is not bad today. The exit status is 0 when none failed,
 //! 1 when some did or nothing was run, 2 when it was called wrongly. `LGUEST_KO` names the module's file where it is in no
 //! usual place.
@@ -51,7 +52,28 @@ use needs::Need;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: vmtests [--dangerous] [--list] [--times] [--exact] [--witness] [--ignore=TEXT] [FILTER...] [-FILTER...]";
+const USAGE: &str = "usage: vmtests [--dangerous] [--list] [--times] [--exact] [--witness] [--part=K/N] [--ignore=TEXT] [FILTER...] [-FILTER...]";
+
+/// One of several machines that share the cases, from 0 on, and how many these are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    which: usize,
+    of: usize,
+}
+
+impl Part {
+    fn parse(text: &str) -> Option<Self> {
+        let (which, of) = text.split_once('/')?;
+        let (which, of) = (which.parse::<usize>().ok()?.checked_sub(1)?, of.parse().ok()?);
+        (which < of).then_some(Self { which, of })
+    }
+
+    /// Neighbours are alike, and take their time alike: each machine gets its share of them.
+    fn leave(self, selected: &mut Vec<&Case>) {
+        let mut at = 0..;
+        selected.retain(|_| at.next().is_some_and(|at: usize| at % self.of == self.which));
+    }
+}
 
 /// What the command line asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -61,6 +83,7 @@ struct Options {
     times: bool,
     exact: bool,
     witness: bool,
+    part: Option<Part>,
     ignored: Vec<String>,
     wanted: Vec<String>,
     unwanted: Vec<String>,
@@ -79,6 +102,10 @@ impl Options {
                 other if other.starts_with("--ignore=") => {
                     options.ignored.push(other["--ignore=".len()..].to_owned())
                 }
+                other if other.starts_with("--part=") => match Part::parse(&other["--part=".len()..]) {
+                    Some(part) => options.part = Some(part),
+                    None => return Err(format!("{other} is no part; the first of two is 1/2")),
+                },
                 other if other.starts_with("--") => return Err(format!("unknown option {other}")),
                 other => match other.strip_prefix('-') {
                     Some(unwanted) => options.unwanted.push(unwanted.to_owned()),
@@ -164,6 +191,9 @@ fn main() -> ExitCode {
         cases::all()
     };
     let mut selected: Vec<&Case> = cases.iter().filter(|case| options.selects(case)).collect();
+    if let Some(part) = options.part {
+        part.leave(&mut selected);
+    }
     if options.list {
         selected.iter().for_each(|case| println!("{}", case.name));
         return ExitCode::SUCCESS;
@@ -223,6 +253,22 @@ mod tests {
         let left_out = leave_out(&mut selected);
         assert_eq!(selected.len(), 2);
         assert_eq!(left_out.into_iter().collect::<Vec<_>>(), [(missed, 1)]);
+    }
+
+    #[test]
+    fn machines_share_the_cases() {
+        let cases = ["a", "b", "c", "d", "e"].map(|name| Case::new(name, || Ok(())));
+        let names = |part: &str| -> String {
+            let mut selected = cases.iter().collect();
+            let part = options(&[&format!("--part={part}")]).part;
+            part.expect("a part").leave(&mut selected);
+            selected.iter().map(|case| case.name.as_str()).collect()
+        };
+        assert_eq!(["1/2", "2/2", "1/1", "6/6"].map(names), ["ace", "bd", "abcde", ""]);
+        for wrong in ["0/2", "3/2", "1", "a/b", "1/0"] {
+            let arg = format!("--part={wrong}");
+            assert!(Options::parse([arg].into_iter()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

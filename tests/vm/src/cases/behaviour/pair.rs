@@ -2,7 +2,7 @@
 
 use crate::abi::data;
 use crate::blobs::{Blob, pair};
-use crate::cgroup::{Group, QuietConsole};
+use crate::cgroup::Short;
 use crate::crew::Crew;
 use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check, granted};
@@ -10,9 +10,7 @@ use crate::host;
 use crate::layout::*;
 use crate::needs::Need;
 use crate::tables::pte;
-use crate::witness;
 use nix::errno::Errno;
-use std::os::unix::fs::FileExt;
 
 /// A guest whose two CPUs will run.
 fn guest(body: Blob) -> Guest {
@@ -44,22 +42,11 @@ fn count(guest: Guest, turns: u64) -> Outcome {
 /// A second CPU for which there was no memory comes again when there is some. Linux finds memory for it now and then although its
 /// group has none left; then another Guest is asked for one.
 fn one_that_failed() -> Outcome {
-    let group = Group::new(&[])?;
-    group.enter()?;
-    // Nobody is killed for want of memory: it is refused.
-    std::fs::write("/proc/self/oom_score_adj", "-1000")
-        .map_err(|e| format!("oom_score_adj: {e}"))?;
-    let _quiet = QuietConsole::new();
+    let short = Short::new()?;
     for _ in 0..20 {
         let mut guest = guest(pair::REGISTERS);
         let second = guest.boot()?.of_cpu(1);
-        let current = group.open("memory.current", false)?;
-        let max = group.open("memory.max", true)?;
-        Group::tighten(&current, &max)?;
-        let answer = witness::hold(|| second.take_cpu());
-        max.write_at(b"max", 0)
-            .map_err(|e| format!("memory.max: {e}"))?;
-        witness::tell();
+        let answer = short.during(|| second.take_cpu())?;
         if answer == Ok(8) {
             continue;
         }

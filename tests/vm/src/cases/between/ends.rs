@@ -1,9 +1,13 @@
 //! One of the two ends in the middle.
 
 use super::*;
+use crate::abi::lhreq::SAVE;
 use crate::cases::life::leaves_nothing;
+use crate::cgroup::Short;
 use crate::harness::{join, wait_until};
 use crate::host;
+use crate::needs::Need;
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
@@ -114,8 +118,52 @@ fn closed_and_opened(rounds: u64) -> Outcome {
     join(sender)
 }
 
+/// A sender whose group has no memory left for the bytes that it sends dies of that, and the receiver waits on.
+fn no_memory_to_send() -> Outcome {
+    let short = Short::new()?;
+    let shared = Shared::new(1)?;
+    let receiver = receiver(&shared, &[vec![(BUFFER, 64)]])?;
+    let pieces: Pieces = (0..16).map(|number| (FREE + number * PAGE, 4096)).collect();
+    let mut guest = sender(&shared, &pieces)?;
+    fill(&guest.ram, &pieces, &text(16 * PAGE));
+    guest.call([hc::SEND_DMA, 0, READY, 0]);
+    guest.boot()?;
+    let came = guest.step()?;
+    same("read()", came, Event::Dma { addr: READY, key: 0 })?;
+    let answer = short.during(|| guest.device().read(&mut [0; 16]))?;
+    same("read()", answer, Err(Errno::ENOENT))?;
+    let reason = guest.reason()?;
+    same("the reason", reason.as_str(), "out of memory sending DMA")?;
+    not_interrupted(&receiver)
+}
+
+/// Who has been saved takes nothing more before it runs again: its memory is what goes with the state that it was saved in.
+fn deaf_once_saved() -> Outcome {
+    let shared = Shared::new(1)?;
+    let receiver = receiver(&shared, &[vec![(BUFFER, 64)]])?;
+    let saved = receiver.device().write(&[SAVE]);
+    check!(saved.is_ok(), "SAVE: {saved:?}");
+    let send = || sent(&mut sender(&shared, &[(FREE, 64)])?);
+    same("what was taken of the first", send()?, 0)?;
+    same("used_len", receiver.ram.word32(DMA), 0)?;
+    let mut state = vec![0; saved.unwrap_or(0)];
+    same("read()", receiver.device().read(&mut state), saved)?;
+    same("what was taken of the second", send()?, 0)?;
+    // Nobody has called it.
+    not_interrupted(&receiver)?;
+    same("what was taken of the third", send()?, 64)?;
+    interrupted(&receiver)
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
+        Case::new("between/who-is-saved-is-deaf-until-it-runs", deaf_once_saved),
+        Case {
+            // The kernel's words about a group that has no memory left.
+            tolerates: &["Call Trace"],
+            ..Case::new("between/no-memory-to-send", no_memory_to_send)
+        }
+        .needing([Need::MEMORY_GROUPS]),
         Case::slow("between/receiver-killed-in-the-middle", || {
             for _ in 0..10 {
                 receiver_killed()?;

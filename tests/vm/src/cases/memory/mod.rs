@@ -8,6 +8,7 @@ mod held;
 mod mappings;
 mod programs;
 mod shadow;
+mod short;
 
 use crate::harness::Case;
 use crate::mirror::Way;
@@ -28,6 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
         churn::cases(),
         charged::cases(),
         shadow::cases(),
+        short::cases(),
     ]
     .into_iter()
     .flatten()

@@ -14,9 +14,9 @@ use std::thread::JoinHandle;
 /// Page tables of the guest's, each for one page: more than the Host may keep shadows of.
 const SPARSE_TABLES: u64 = 3072;
 /// Where those pages are.
-const SPARSE: u64 = 0xffff_9000_0000_0000;
+pub(super) const SPARSE: u64 = 0xffff_9000_0000_0000;
 /// What one table is for.
-const REACH: u64 = 2 << 20;
+pub(super) const REACH: u64 = 2 << 20;
 /// What the Host may keep for the tables of one guest, and what else for a guest as large as this one.
 const BOUND: u64 = 4 << 20;
 const OTHER: u64 = 1 << 20;
