@@ -158,8 +158,8 @@ lab-new: tangle ## Write the beginnings of a lab of your own: NAME=a-name TITLE=
 	$(Q)[ -n "$(NAME)" ] || { echo "error: what is it called? make lab-new NAME=a-name TITLE='What it is about'" >&2; exit 2; }
 	$(Q)$(tangle_bin) lab new $(NAME) $(if $(TITLE),--title "$(TITLE)")
 
-lab-prove: lab-grader ## See that the labs are what they say: starters fail, solutions pass, wrong ones fail their tests (LAB= ONLY=/wrong)
-	$(Q)$(lab) prove $(LAB) $(ONLY:%=--only %)
+lab-prove: lab-grader ## See that the labs are what they say: starters fail, solutions pass, wrong ones fail their tests (LAB= ONLY=/wrong; WRONG=3 by lot)
+	$(Q)$(lab) prove $(LAB) $(ONLY:%=--only %) $(if $(WRONG),--wrong $(WRONG)) $(if $(LOT),--lot $(LOT))
 
 ##@ Quality
 

@@ -204,7 +204,10 @@ pub(crate) fn keep_kernel_log(directory: &Path, name: &str, to: &Path) -> Result
 }
 
 /// A word that nobody knows.
-pub(crate) fn token() -> Result<String> {
+///
+/// # Errors
+/// When this machine has no random numbers.
+pub fn token() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Trouble::other(format!("no random numbers here: {error}")))?;
     Ok(bytes.iter().fold(String::new(), |mut out, byte| {

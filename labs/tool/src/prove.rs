@@ -26,6 +26,7 @@ use crate::lab::{Lab, Problem, THE_BOOK, THE_CHAPTER, View};
 use crate::score::{self, State};
 use crate::system::{self, System};
 use crate::trouble::{At, Result, Trouble};
+use tangle::map;
 
 /// What was proved, or why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,12 +64,40 @@ type Built = std::result::Result<System, String>;
 /// Who hears of each proof as soon as there is one.
 pub type Listener<'a> = &'a (dyn Fn(&Proof) + Sync);
 
+/// Which of a lab's wrong solutions are tried, if not all: so many, as a word decides.
+#[derive(Debug, Clone)]
+pub struct Lot {
+    /// How many of each lab's.
+    pub many: usize,
+    /// The same word draws the same ones.
+    pub word: String,
+}
+
+impl Lot {
+    /// Leaves what was drawn, in its order, and all that is not wrong.
+    fn draw(&self, lab: &Lab, candidates: &mut Vec<Candidate>) {
+        let ticket = |one: &Candidate| map::fingerprint(format!("{} {} {}", self.word, lab.id(), one.label).as_bytes());
+        let is_wrong = |one: &&Candidate| matches!(one.kind, Kind::Wrong(_));
+        let mut tickets: Vec<String> = candidates.iter().filter(is_wrong).map(ticket).collect();
+        tickets.sort();
+        tickets.truncate(self.many);
+        candidates.retain(|one| !is_wrong(&one) || tickets.contains(&ticket(one)));
+    }
+}
+
 /// Proves `labs`, two things at a time. A proof whose name does not contain one of the `filters` (any will do, if there is none)
-/// is not asked for.
+/// is not asked for, nor is what is wrong and not drawn by `lot`.
 ///
 /// # Errors
 /// When this machine cannot do it, or somebody asks for the end.
-pub fn prove(course: &Course, labs: &[&Lab], filters: &[String], setting: &Setting, tell: Listener<'_>) -> Result<()> {
+pub fn prove(
+    course: &Course,
+    labs: &[&Lab],
+    filters: &[String],
+    lot: Option<&Lot>,
+    setting: &Setting,
+    tell: Listener<'_>,
+) -> Result<()> {
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
     let named = names_of_tests(course, setting)?;
     let mut plans = Vec::new();
@@ -84,6 +113,9 @@ pub fn prove(course: &Course, labs: &[&Lab], filters: &[String], setting: &Setti
         }
         let mut candidates = candidates(course, lab, &wrong)?;
         candidates.retain(|one| wanted(&format!("lab/{}/{}", lab.id(), one.label)));
+        if let Some(lot) = lot {
+            lot.draw(lab, &mut candidates);
+        }
         let name = format!("lab/{}/chapter", lab.id());
         if lab.has_solution() && wanted(&name) {
             tell(&Proof {
@@ -725,6 +757,25 @@ mod tests {
 
     fn names(list: &[&str]) -> Vec<String> {
         list.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_word_draws_some_of_the_wrong_ones_and_always_the_same() {
+        let candidate = |number: usize| Candidate {
+            label: format!("wrong/answers--{number}"),
+            kind: if number < 2 { Kind::Solution } else { Kind::Wrong("answers".to_owned()) },
+            chapters: Vec::new(),
+        };
+        let drawn = |word: &str| -> Vec<String> {
+            let mut all: Vec<Candidate> = (0..22).map(candidate).collect();
+            let word = word.to_owned();
+            Lot { many: 3, word }.draw(&lab(), &mut all);
+            all.into_iter().map(|one| one.label).collect()
+        };
+        let one = drawn("one");
+        assert_eq!(one.len(), 2 + 3);
+        assert_eq!(one, drawn("one"));
+        assert!(["two", "three", "four"].iter().any(|word| drawn(word) != one));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::harness::Outcome;
 use crate::host;
 use crate::witness;
 use nix::mount::{MsFlags, mount};
+use nix::sys::mman::{MlockAllFlags, mlockall};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -120,10 +121,12 @@ pub struct Short {
 impl Short {
     /// For a case that tolerates a "Call Trace": Linux says at length that it finds nobody to kill.
     pub fn new() -> Outcome<Self> {
-        // What was swapped out could not come back, and its owner would wait for it for ever.
+        // What was swapped out could not come back, nor could a page of this process's be touched for the first time, its parent's copied
+        // for instance: it would try again for ever.
         let group = Group::new(&[("memory.swap.max", 0)])?;
         group.enter()?;
         fs::write("/proc/self/oom_score_adj", "-1000").map_err(|e| format!("oom_score_adj: {e}"))?;
+        mlockall(MlockAllFlags::MCL_CURRENT).map_err(|e| format!("mlockall: {e}"))?;
         // Opening a file takes memory.
         Ok(Self {
             current: group.open("memory.current", false)?,

@@ -1,12 +1,12 @@
 //! Runs inside the Host VM as root and tries `/dev/lguest`, case by case.
 //!
 //! ```text
-//! vmtests [--dangerous] [--list] [--times] [--exact] [--witness] [--part=K/N] [--ignore=TEXT] [FILTER...] [-FILTER...]
+//! vmtests [--dangerous] [--list] [--times] [--exact] [--witness] [--quick] [--part=K/N] [--ignore=TEXT] [FILTER...] [-FILTER...]
 //! ```
 //!
 //! Prints `ok NAME` or `FAIL NAME: what was expected, what came` for each case whose name contains a FILTER (any case, if there
-//! is none) and no -FILTER; then for how many cases the Host lacks what they need, and `N passed, N failed`. With `--exact` a filter is a whole name. `--part` takes the `K`th of
-//! every `N` of them: `N` machines share what there is to do. With `--witness` each errno and each death that a case provokes is told before it ([`witness`]). A case fails, too, when the Host's
+//! is none) and no -FILTER; then for how many cases the Host lacks what they need, and `N passed, N failed`. With `--exact` a filter is a whole name. With `--quick` those are
+//! left out that take their time. `--part` takes the `K`th of every `N` of them: `N` machines share what there is to do. With `--witness` each errno and each death that a case provokes is told before it ([`witness`]). A case fails, too, when the Host's
 //! kernel logs something bad meanwhile; `--ignore` names a text that is not bad today. The exit status is 0 when none failed,
 //! 1 when some did or nothing was run, 2 when it was called wrongly. `LGUEST_KO` names the module's file where it is in no
 //! usual place.
@@ -52,7 +52,7 @@ use needs::Need;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: vmtests [--dangerous] [--list] [--times] [--exact] [--witness] [--part=K/N] [--ignore=TEXT] [FILTER...] [-FILTER...]";
+const USAGE: &str = "usage: vmtests [--dangerous] [--list] [--times] [--exact] [--witness] [--quick] [--part=K/N] [--ignore=TEXT] [FILTER...] [-FILTER...]";
 
 /// One of several machines that share the cases, from 0 on, and how many these are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,7 @@ struct Options {
     times: bool,
     exact: bool,
     witness: bool,
+    quick: bool,
     part: Option<Part>,
     ignored: Vec<String>,
     wanted: Vec<String>,
@@ -99,6 +100,7 @@ impl Options {
                 "--times" => options.times = true,
                 "--exact" => options.exact = true,
                 "--witness" => options.witness = true,
+                "--quick" => options.quick = true,
                 other if other.starts_with("--ignore=") => {
                     options.ignored.push(other["--ignore=".len()..].to_owned())
                 }
@@ -124,7 +126,9 @@ impl Options {
                 case.name.contains(filter.as_str())
             }
         };
-        (self.wanted.is_empty() || self.wanted.iter().any(fits)) && !self.unwanted.iter().any(fits)
+        (self.wanted.is_empty() || self.wanted.iter().any(fits))
+            && !self.unwanted.iter().any(fits)
+            && !(self.quick && case.takes_its_time())
     }
 }
 
@@ -280,6 +284,8 @@ mod tests {
         assert!(!options(&["errno", "-write"]).selects(&case));
         assert!(!options(&["--exact", "write"]).selects(&case));
         assert!(options(&["--exact", "errno/write/irq"]).selects(&case));
+        let slow = Case::slow("errno/write/long", || Ok(()));
+        assert!(options(&["write"]).selects(&slow) && !options(&["--quick", "write"]).selects(&slow));
         assert!(Options::parse(["--what".to_owned()].into_iter()).is_err());
     }
 }

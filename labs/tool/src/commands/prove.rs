@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use clap::Args;
 use lab::grade::Setting;
-use lab::prove::{Proof, prove};
+use lab::prove::{Lot, Proof, prove};
 use lab::report::{BAD, GOOD, plain, styled};
 use lab::trouble::Result;
 
@@ -18,6 +18,12 @@ pub struct Options {
     /// Only what has one of these in its name, like lab/01/solution (may be repeated)
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
+    /// Of each lab's wrong solutions only N, drawn by lot
+    #[arg(long, value_name = "N")]
+    wrong: Option<usize>,
+    /// Draw as this word says [default: another one each time]
+    #[arg(long, value_name = "WORD", requires = "wrong")]
+    lot: Option<String>,
     /// Print as cargo's tests do
     #[arg(long)]
     libtest: bool,
@@ -41,6 +47,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
         colours: super::show::has_colours(),
         ..Setting::default()
     };
+    let lot = options.wrong.map(|many| draw(many, options.lot.as_deref())).transpose()?;
     let counts = Mutex::new((0, 0));
     let tell = |proof: &Proof| {
         // Two may have something to say at the same time.
@@ -51,12 +58,22 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
         }
         anstream::print!("{}", shown(proof, options.libtest));
     };
-    prove(&context.course, &labs, &options.only, &setting, &tell)?;
+    prove(&context.course, &labs, &options.only, lot.as_ref(), &setting, &tell)?;
     let (passed, failed) = counts.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     if !options.libtest {
         println!("\n{passed} passed, {failed} failed");
     }
     Ok(if failed == 0 { Status::Fine } else { Status::No })
+}
+
+/// How wrong solutions are drawn; whoever wants the same ones again is told the word.
+fn draw(many: usize, word: Option<&str>) -> Result<Lot> {
+    let word = match word {
+        Some(word) => word.to_owned(),
+        None => lab::boot::token()?[..8].to_owned(),
+    };
+    println!("Of the wrong solutions of each lab {many} are tried; the same ones again: --wrong {many} --lot {word}");
+    Ok(Lot { many, word })
 }
 
 fn shown(proof: &Proof, libtest: bool) -> String {

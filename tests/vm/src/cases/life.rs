@@ -211,8 +211,8 @@ fn unload() -> nix::Result<()> {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
-        Case::slow("life/two-thousand", || {
-            (0..2000).try_for_each(|_| one_life())
+        Case::slow("life/five-hundred", || {
+            (0..500).try_for_each(|_| one_life())
         }),
         Case::slow("life/opened-and-closed", || {
             for _ in 0..5000 {
@@ -270,8 +270,8 @@ pub(super) fn cases() -> Vec<Case> {
                 )
             })
         }),
-        Case::slow("life/two-hundred-with-four-cpus", || {
-            (0..200).try_for_each(four_cpus)
+        Case::slow("life/fifty-with-four-cpus", || {
+            (0..50).try_for_each(four_cpus)
         }),
         Case::slow("life/leaves-no-memory-of-four-cpus", || {
             leaves_nothing(30, || four_cpus(1))

@@ -49,8 +49,10 @@ impl Books {
     }
 }
 
-/// Pages pinned and not let go, of all processes. The kernel counts both for ever.
+/// Pages pinned and not let go, of all processes. The kernel counts both for ever, each CPU by itself at first; it is asked to add that up.
 fn pins() -> Outcome<i64> {
+    let refresh = "/proc/sys/vm/stat_refresh";
+    fs::write(refresh, "1").map_err(|e| format!("{refresh}: {e}"))?;
     let text = fs::read_to_string("/proc/vmstat").map_err(|e| format!("/proc/vmstat: {e}"))?;
     let count = |name: &str| {
         text.lines()

@@ -25,12 +25,15 @@ pub struct Case {
     pub run: Box<dyn Fn() -> Outcome>,
 }
 
+/// What most cases may take.
+const USUAL: Duration = Duration::from_secs(120);
+
 impl Case {
     /// A case with the usual time limit: generous, since everything is emulated.
     pub fn new(name: impl Into<String>, run: impl Fn() -> Outcome + 'static) -> Self {
         Self {
             name: name.into(),
-            limit: Duration::from_secs(120),
+            limit: USUAL,
             needs: Vec::new(),
             tolerates: &[],
             run: Box::new(run),
@@ -43,6 +46,11 @@ impl Case {
             limit: Duration::from_secs(300),
             ..Self::new(name, run)
         }
+    }
+
+    /// Whether it is one of those.
+    pub fn takes_its_time(&self) -> bool {
+        self.limit > USUAL
     }
 
     /// The same case, where the Host has these.
