@@ -8,6 +8,8 @@
 mod common;
 
 use common::{Machine, System, clean, make, top, transcript};
+use std::collections::HashMap;
+use std::fs;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
@@ -139,6 +141,51 @@ fn every_chapter_that_promises_to_run_does() {
     });
     let broken = broken.into_inner().expect("nobody panicked with it");
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}
+
+/// What formats code sorts `use` and `mod` lines that stand together. If they were of two chapters, a line of the later one would end
+/// up in the earlier, and no state between them could be built.
+#[test]
+fn names_that_stand_together_are_of_one_chapter() {
+    let read = |path: &str| fs::read_to_string(top().join("generated").join(path)).expect(path);
+    let map: serde_json::Value = serde_json::from_str(&read(".tangle/map.json")).expect("the map");
+    let numbers = |list: &serde_json::Value| -> Vec<u64> {
+        let list = list.as_array().into_iter().flatten();
+        list.filter_map(serde_json::Value::as_u64).collect()
+    };
+    let kind = |line: &str| {
+        let bare = line.trim_start();
+        let bare = bare.strip_prefix("pub ").unwrap_or(bare);
+        let bare = bare.strip_prefix("pub(crate) ").unwrap_or(bare);
+        let is = |word: &str| bare.starts_with(word) && bare.ends_with(';');
+        ["use ", "mod "].into_iter().find(|word| is(word))
+    };
+    let mut wrong = Vec::new();
+    for (path, file) in map["files"].as_object().expect("the files") {
+        if !path.ends_with(".rs") {
+            continue;
+        }
+        let mut of = HashMap::new();
+        for span in file["spans"].as_array().into_iter().flatten() {
+            if let [first, count, source, ..] = numbers(span)[..] {
+                of.extend((first..first + count).map(|line| (line, source)));
+            }
+        }
+        let text = read(path);
+        let lines: Vec<(u64, &str)> = (1..).zip(text.lines()).collect();
+        for pair in lines.windows(2) {
+            let [(before, one), (at, other)] = pair else {
+                continue;
+            };
+            if kind(one).is_some() && kind(one) == kind(other) && of.get(before) != of.get(at) {
+                wrong.push(format!("generated/{path}:{at}: {}", other.trim()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "an empty line belongs before these, in the later chapter: {wrong:#?}"
+    );
 }
 
 #[test]
