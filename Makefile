@@ -178,7 +178,7 @@ cases: payload vmtests ## Run cases in the VM by name, quickly: TESTS='timer/ ha
 	$(Q)MODULE_ARGS=fixed=1 scripts/vm --root $(payload) --extra target/vmtests/payload $(if $(DISKS),--disk $(DISKS)) --name cases sh -c "LGUEST_KO=/modules/lguest.ko FUZZ_SEED=$(SEED) /extra/vmtests $(TESTS)" </dev/null
 
 states: tangle ## Build and boot the system as of every chapter that promises to run, or AS_OF one
-	$(Q)env -u MAKEFLAGS -u MFLAGS cargo test --quiet --test states -- --nocapture --test-threads=1
+	$(Q)env -u MAKEFLAGS -u MFLAGS STATES=all cargo test --quiet --test states -- --nocapture --test-threads=1
 
 test-debug: ## The tests in the VM, on a Host that checks itself: HOST=debug
 	$(Q)$(MAKE) HOST=debug payload vmtests
@@ -196,7 +196,7 @@ teeth: ## Take each rule out of the module and see that a test notices (TESTS=pa
 crowd: tangle ## Sixteen busy Guests on a Host of 512 MiB that swaps, for SECONDS= (600)
 	$(Q)scripts/need cargo qemu
 	$(Q)$(MAKE) payload vmtests
-	$(Q)env -u MAKEFLAGS -u MFLAGS CROWD_SECONDS=$(if $(filter file,$(origin SECONDS)),600,$(SECONDS)) cargo test --quiet --test crowd -- --nocapture
+	$(Q)env -u MAKEFLAGS -u MFLAGS CROWD_SECONDS=$(if $(filter file,$(origin SECONDS)),600,$(SECONDS)) cargo test --quiet --test crowd -- --include-ignored --nocapture
 
 soak: tangle ## What takes hours: four CPUs beside lguest stat, ten thousand lives, a thousand kills (TESTS=part-of-a-name, SECONDS=1800)
 	$(Q)scripts/need cargo qemu

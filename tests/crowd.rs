@@ -56,6 +56,7 @@ const OTHERS: &str = "
 ";
 
 #[test]
+#[ignore = "as much as all the others: make crowd"]
 fn guests_find_what_they_left_whatever_others_do_to_memory() {
     let seconds = seconds();
     let shell = format!(
