@@ -763,7 +763,11 @@ mod tests {
     fn a_word_draws_some_of_the_wrong_ones_and_always_the_same() {
         let candidate = |number: usize| Candidate {
             label: format!("wrong/answers--{number}"),
-            kind: if number < 2 { Kind::Solution } else { Kind::Wrong("answers".to_owned()) },
+            kind: if number < 2 {
+                Kind::Solution
+            } else {
+                Kind::Wrong("answers".to_owned())
+            },
             chapters: Vec::new(),
         };
         let drawn = |word: &str| -> Vec<String> {

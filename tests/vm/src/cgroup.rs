@@ -125,7 +125,8 @@ impl Short {
         // for instance: it would try again for ever.
         let group = Group::new(&[("memory.swap.max", 0)])?;
         group.enter()?;
-        fs::write("/proc/self/oom_score_adj", "-1000").map_err(|e| format!("oom_score_adj: {e}"))?;
+        fs::write("/proc/self/oom_score_adj", "-1000")
+            .map_err(|e| format!("oom_score_adj: {e}"))?;
         mlockall(MlockAllFlags::MCL_CURRENT).map_err(|e| format!("mlockall: {e}"))?;
         // Opening a file takes memory.
         Ok(Self {
@@ -151,14 +152,18 @@ impl Short {
         const FEW: u64 = 16 << 10;
         let now = || -> Outcome<u64> {
             let mut text = [0; 32];
-            let len = self.current.read_at(&mut text, 0).map_err(|e| e.to_string())?;
+            let len = self
+                .current
+                .read_at(&mut text, 0)
+                .map_err(|e| e.to_string())?;
             let text = std::str::from_utf8(&text[..len]).map_err(|e| e.to_string())?;
             text.trim().parse().map_err(|e| format!("{text:?}: {e}"))
         };
         // What is charged in advance goes with the first of them.
         for _ in 0..100 {
             let limit = now()? - FEW / 4;
-            self.max.write_at(limit.to_string().as_bytes(), 0)
+            self.max
+                .write_at(limit.to_string().as_bytes(), 0)
                 .map_err(|e| format!("memory.max: {e}"))?;
             if now()? + FEW > limit {
                 return Ok(());

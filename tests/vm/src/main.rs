@@ -64,14 +64,20 @@ struct Part {
 impl Part {
     fn parse(text: &str) -> Option<Self> {
         let (which, of) = text.split_once('/')?;
-        let (which, of) = (which.parse::<usize>().ok()?.checked_sub(1)?, of.parse().ok()?);
+        let (which, of) = (
+            which.parse::<usize>().ok()?.checked_sub(1)?,
+            of.parse().ok()?,
+        );
         (which < of).then_some(Self { which, of })
     }
 
     /// Neighbours are alike, and take their time alike: each machine gets its share of them.
     fn leave(self, selected: &mut Vec<&Case>) {
         let mut at = 0..;
-        selected.retain(|_| at.next().is_some_and(|at: usize| at % self.of == self.which));
+        selected.retain(|_| {
+            at.next()
+                .is_some_and(|at: usize| at % self.of == self.which)
+        });
     }
 }
 
@@ -104,10 +110,12 @@ impl Options {
                 other if other.starts_with("--ignore=") => {
                     options.ignored.push(other["--ignore=".len()..].to_owned())
                 }
-                other if other.starts_with("--part=") => match Part::parse(&other["--part=".len()..]) {
-                    Some(part) => options.part = Some(part),
-                    None => return Err(format!("{other} is no part; the first of two is 1/2")),
-                },
+                other if other.starts_with("--part=") => {
+                    match Part::parse(&other["--part=".len()..]) {
+                        Some(part) => options.part = Some(part),
+                        None => return Err(format!("{other} is no part; the first of two is 1/2")),
+                    }
+                }
                 other if other.starts_with("--") => return Err(format!("unknown option {other}")),
                 other => match other.strip_prefix('-') {
                     Some(unwanted) => options.unwanted.push(unwanted.to_owned()),
@@ -268,7 +276,10 @@ mod tests {
             part.expect("a part").leave(&mut selected);
             selected.iter().map(|case| case.name.as_str()).collect()
         };
-        assert_eq!(["1/2", "2/2", "1/1", "6/6"].map(names), ["ace", "bd", "abcde", ""]);
+        assert_eq!(
+            ["1/2", "2/2", "1/1", "6/6"].map(names),
+            ["ace", "bd", "abcde", ""]
+        );
         for wrong in ["0/2", "3/2", "1", "a/b", "1/0"] {
             let arg = format!("--part={wrong}");
             assert!(Options::parse([arg].into_iter()).is_err(), "{wrong}");
@@ -285,7 +296,9 @@ mod tests {
         assert!(!options(&["--exact", "write"]).selects(&case));
         assert!(options(&["--exact", "errno/write/irq"]).selects(&case));
         let slow = Case::slow("errno/write/long", || Ok(()));
-        assert!(options(&["write"]).selects(&slow) && !options(&["--quick", "write"]).selects(&slow));
+        assert!(
+            options(&["write"]).selects(&slow) && !options(&["--quick", "write"]).selects(&slow)
+        );
         assert!(Options::parse(["--what".to_owned()].into_iter()).is_err());
     }
 }

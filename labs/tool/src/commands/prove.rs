@@ -47,7 +47,10 @@ pub fn run(context: &Context, options: &Options) -> Result<Status> {
         colours: super::show::has_colours(),
         ..Setting::default()
     };
-    let lot = options.wrong.map(|many| draw(many, options.lot.as_deref())).transpose()?;
+    let lot = options
+        .wrong
+        .map(|many| draw(many, options.lot.as_deref()))
+        .transpose()?;
     let counts = Mutex::new((0, 0));
     let tell = |proof: &Proof| {
         // Two may have something to say at the same time.

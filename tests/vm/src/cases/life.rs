@@ -45,7 +45,9 @@ fn one_rich_life() -> Outcome {
 /// asks for more rounds than these: so many in all.
 pub(super) fn leaves_nothing(batch: usize, round: impl Fn() -> Outcome) -> Outcome {
     let slack: u64 = 1 << 20;
-    let asked = std::env::var("LIVES").ok().and_then(|lives| lives.parse().ok());
+    let asked = std::env::var("LIVES")
+        .ok()
+        .and_then(|lives| lives.parse().ok());
     let batch = asked.map_or(batch, |lives: usize| batch.max(lives / 2));
     for _ in 0..batch {
         round()?;

@@ -261,8 +261,10 @@ pub(super) fn cases() -> Vec<Case> {
         word_is_refused("a-promise-at-no-address", PROMISED, 1 << 63, EINVAL),
         word_is_refused("buffers-of-no-key", BINDINGS, 1 << 40, EINVAL),
         word_is_refused("mxcsr-with-reserved-bits", FPU + 1 + 3, 0xffff_ffff, EINVAL),
-        word_is_refused("states-that-the-cpu-has-not", FPU + 1 + 64, 1 << 62, EINVAL).needing([XSAVE]),
-        word_is_refused("a-header-that-is-not-zero", FPU + 1 + 65, 1 << 63, EINVAL).needing([XSAVE]),
+        word_is_refused("states-that-the-cpu-has-not", FPU + 1 + 64, 1 << 62, EINVAL)
+            .needing([XSAVE]),
+        word_is_refused("a-header-that-is-not-zero", FPU + 1 + 65, 1 << 63, EINVAL)
+            .needing([XSAVE]),
     ]);
     cases
 }

@@ -129,7 +129,14 @@ fn no_memory_to_send() -> Outcome {
     guest.call([hc::SEND_DMA, 0, READY, 0]);
     guest.boot()?;
     let came = guest.step()?;
-    same("read()", came, Event::Dma { addr: READY, key: 0 })?;
+    same(
+        "read()",
+        came,
+        Event::Dma {
+            addr: READY,
+            key: 0,
+        },
+    )?;
     let answer = short.during(|| guest.device().read(&mut [0; 16]))?;
     same("read()", answer, Err(Errno::ENOENT))?;
     let reason = guest.reason()?;
@@ -157,7 +164,10 @@ fn deaf_once_saved() -> Outcome {
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("between/who-is-saved-is-deaf-until-it-runs", deaf_once_saved),
+        Case::new(
+            "between/who-is-saved-is-deaf-until-it-runs",
+            deaf_once_saved,
+        ),
         Case {
             // The kernel's words about a group that has no memory left.
             tolerates: &["Call Trace"],

@@ -2,8 +2,8 @@
 //! refused and succeeds when there is memory again.
 
 use super::shadow::{REACH, SPARSE};
-use crate::abi::{data, hc};
 use crate::abi::lhreq::{RESTORE, SAVE};
+use crate::abi::{data, hc};
 use crate::blobs::{attack, work};
 use crate::cgroup::Short;
 use crate::device::Answer;
@@ -24,7 +24,14 @@ fn halfway(mut guest: Guest) -> Outcome<Guest> {
     guest.call([hc::SEND_DMA, 0, READY, 0]);
     guest.boot()?;
     let came = guest.step()?;
-    same("read()", came, Event::Dma { addr: READY, key: 0 })?;
+    same(
+        "read()",
+        came,
+        Event::Dma {
+            addr: READY,
+            key: 0,
+        },
+    )?;
     Ok(guest)
 }
 
@@ -52,7 +59,11 @@ fn no_page() -> Outcome {
         guest.param(0, va(FREE)).param(1, 1);
         halfway(guest)
     })?;
-    same("the reason", reason.as_str(), "out of memory getting page 0x100000")
+    same(
+        "the reason",
+        reason.as_str(),
+        "out of memory getting page 0x100000",
+    )
 }
 
 /// The guest reads a page that is there, by way of more tables of its own than there are for its shadow.
@@ -62,21 +73,34 @@ fn no_tables() -> Outcome {
         // Its LguestData is beside those tables: so the Host has begun its book of that stretch of memory before there is none.
         let mut guest = Guest::bare(attack::READ_MANY);
         let its_data = FREE + (1 + MANY) * PAGE;
-        guest.ram.set_bytes(its_data + data::RING_STATUS, &[0xff; data::RING_SIZE as usize]);
+        guest.ram.set_bytes(
+            its_data + data::RING_STATUS,
+            &[0xff; data::RING_SIZE as usize],
+        );
         guest.call([hc::LGUEST_INIT, its_data, 0, 0]);
         for number in 0..MANY {
             let table = FREE + (1 + number) * PAGE;
-            guest.tables.set(SPARSE + number * REACH, 2, table | pte::TABLE);
+            guest
+                .tables
+                .set(SPARSE + number * REACH, 2, table | pte::TABLE);
             guest.ram.set_word(table, FREE | pte::KERNEL);
         }
         guest.param(0, SPARSE).param(1, REACH).param(2, MANY);
         halfway(guest)
     })?;
-    same("the reason", reason.as_str(), "out of memory allocating pte page")
+    same(
+        "the reason",
+        reason.as_str(),
+        "out of memory allocating pte page",
+    )
 }
 
 /// A request is refused for want of memory, and not when there is some.
-fn request(make: impl Fn() -> Outcome<Guest>, call: impl Fn(&Guest) -> Answer, is_right: impl Fn(Answer) -> bool) -> Outcome {
+fn request(
+    make: impl Fn() -> Outcome<Guest>,
+    call: impl Fn(&Guest) -> Answer,
+    is_right: impl Fn(Answer) -> bool,
+) -> Outcome {
     let short = Short::new()?;
     for _ in 0..TRIES {
         let guest = make()?;
@@ -101,18 +125,29 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("short/no-page-for-the-guest", no_page),
         Case::new("short/no-tables-for-the-guest", no_tables),
         Case::new("short/no-state-of-a-cpu", || {
-            request(booted, |guest| guest.device().write(&[SAVE]), |answer| answer.is_ok())
+            request(
+                booted,
+                |guest| guest.device().write(&[SAVE]),
+                |answer| answer.is_ok(),
+            )
         }),
         Case::new("short/no-cpu-from-a-state", || {
             // It is no state: who has memory sees that.
             let mut state = vec![0; 64 << 10];
             state[..8].copy_from_slice(&RESTORE.to_ne_bytes());
-            let restore = move |guest: &Guest| guest.device().write_at(state.as_ptr() as u64, state.len());
+            let restore =
+                move |guest: &Guest| guest.device().write_at(state.as_ptr() as u64, state.len());
             request(booted, restore, |answer| answer == Err(EOPNOTSUPP))
         }),
     ];
     cases
         .into_iter()
-        .map(|case| Case { tolerates: &["Call Trace"], ..case }.needing([Need::MEMORY_GROUPS]))
+        .map(|case| {
+            Case {
+                tolerates: &["Call Trace"],
+                ..case
+            }
+            .needing([Need::MEMORY_GROUPS])
+        })
         .collect()
 }
