@@ -59,7 +59,8 @@ fn four_cpus_go_on_and_on_beside_somebody_who_looks() {
 #[ignore = "a long time: make soak"]
 fn lives_by_the_ten_thousand_leave_nothing() {
     let lives = asked("SOAK_LIVES", 10_000);
-    let script = format!("LIVES={lives} LGUEST_KO=/modules/lguest.ko ./vmtests life/leaves-no-memory");
+    let script =
+        format!("LIVES={lives} LGUEST_KO=/modules/lguest.ko ./vmtests life/leaves-no-memory");
     let machine = Machine { cpu: "max", smp: 2 };
     let system = System::whole().clone().within(4 * 3600);
     let ran = system.in_vm("soak-lives", machine, &script, "");

@@ -109,10 +109,7 @@ pub const REASONS: &[(&str, Shown)] = &[
         "out of memory allocating pte page",
         By("short/no-tables-for-the-guest"),
     ),
-    (
-        "out of memory sending DMA",
-        By("between/no-memory-to-send"),
-    ),
+    ("out of memory sending DMA", By("between/no-memory-to-send")),
     // What no CPU does, and QEMU.
     (
         "trap outside the Switcher's stack at {:#x}",
