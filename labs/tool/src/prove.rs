@@ -17,6 +17,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use tangle::map;
+
 use crate::boot::{self, Event, Outcome, word};
 use crate::chapter;
 use crate::course::Course;
@@ -26,7 +28,6 @@ use crate::lab::{Lab, Problem, THE_BOOK, THE_CHAPTER, View};
 use crate::score::{self, State};
 use crate::system::{self, System};
 use crate::trouble::{At, Result, Trouble};
-use tangle::map;
 
 /// What was proved, or why not.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,10 @@
 //! ```
 //!
 //! Prints `ok NAME` or `FAIL NAME: what was expected, what came` for each case whose name contains a FILTER (any case, if there
-//! is none) and no -FILTER; then for how many cases the Host lacks what they need, and `N passed, N failed`. With `--exact` a filter is a whole name. With `--quick` those are
-//! left out that take their time. `--part` takes the `K`th of every `N` of them: `N` machines share what there is to do. With `--witness` each errno and each death that a case provokes is told before it ([`witness`]). A case fails, too, when the Host's
-//! kernel logs something bad meanwhile; `--ignore` names a text that is not bad today. The exit status is 0 when none failed,
+//! is none) and no -FILTER; then for how many cases the Host lacks what they need, and `N passed, N failed`. With `--exact` a filter
+//! is a whole name. With `--quick` those are left out that take their time. `--part` takes the `K`th of every `N` of them: `N` machines
+//! share what there is to do. With `--witness` each errno and each death that a case provokes is told before it ([`witness`]). A case
+//! fails, too, when the Host's kernel logs something bad meanwhile; `--ignore` names a text that is not bad today. The exit status is 0 when none failed,
 //! 1 when some did or nothing was run, 2 when it was called wrongly. `LGUEST_KO` names the module's file where it is in no
 //! usual place.
 //!

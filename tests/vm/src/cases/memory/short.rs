@@ -7,7 +7,7 @@ use crate::abi::{data, hc};
 use crate::blobs::{attack, work};
 use crate::cgroup::Short;
 use crate::device::Answer;
-use crate::guest::{Event, Guest};
+use crate::guest::Guest;
 use crate::harness::{Case, Outcome, check, same};
 use crate::layout::*;
 use crate::needs::Need;
@@ -21,17 +21,7 @@ const READY: u64 = DMA;
 
 /// A guest that comes out once before its body runs.
 fn halfway(mut guest: Guest) -> Outcome<Guest> {
-    guest.call([hc::SEND_DMA, 0, READY, 0]);
-    guest.boot()?;
-    let came = guest.step()?;
-    same(
-        "read()",
-        came,
-        Event::Dma {
-            addr: READY,
-            key: 0,
-        },
-    )?;
+    guest.boot_halfway(READY)?;
     Ok(guest)
 }
 
