@@ -21,6 +21,7 @@ fn seconds() -> u32 {
 fn four_cpus_go_on_and_on_beside_somebody_who_looks() {
     let script = format!(
         "mkfifo keys; lguest run --cpus 4 /guests/guest init=/bin/sh <keys >said & guest=$!; exec 3>keys
+        until grep -q 'CPUs are at work' said; do sleep 0.1; done
         lguest stat --json $guest >looks & stat=$!
         end=$(($(date +%s) + {})) rounds=0
         while [ $(date +%s) -lt $end ]; do
@@ -32,9 +33,8 @@ fn four_cpus_go_on_and_on_beside_somebody_who_looks() {
             done
             [ $((rounds % 20)) = 1 ] && echo $rounds rounds
         done
+        kill -INT $stat; wait $stat; echo stat $?
         echo 'exit 6' >&3; wait $guest; echo ended $?
-        # Its Guest is gone: so does it go.
-        wait $stat; echo stat $?
         echo $rounds $(grep -c '^49098 primes' said) $(grep -c ', 0 were seen afterwards' said) $(($(wc -l <looks) > {} / 4))
         tail -n 1 looks",
         seconds(),
@@ -44,7 +44,7 @@ fn four_cpus_go_on_and_on_beside_somebody_who_looks() {
     let system = System::whole().clone().within(seconds() + 1500);
     let ran = system.in_vm("soak-cpus", machine, &script, "");
     ran.lines.iter().for_each(|line| println!("{line}"));
-    ran.expect_status(0).expect_lines(&["ended 6", "stat 0"]);
+    ran.expect_status(0).expect_lines(&["stat 0", "ended 6"]);
     let sums = ran.lines.iter().filter(|line| {
         let numbers: Vec<u32> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
         matches!(numbers[..], [rounds, primes, pages, 1] if rounds > 0 && rounds == primes && rounds == pages)
